@@ -1,0 +1,1 @@
+//! criterion benches of the protocol library; see `benches/`.

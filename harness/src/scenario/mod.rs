@@ -1,1 +1,1 @@
-//! skeleton
+//! Scenarios: the YAML language, and the runner.

@@ -1,0 +1,110 @@
+//! What parties and transactions are called, by people and in reports.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A party of a factory. The operator sorts before the members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Party {
+    /// Funds the factory, has a channel with every member, coordinates every signature. Called `operator`.
+    Operator,
+    /// Has one channel, with the operator. Called `m0`, `m1`, …
+    Member(u32),
+}
+
+/// A transaction of a factory, in the order in which a lifecycle meets them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TxName {
+    /// `funding`: the only transaction that must confirm to open.
+    Funding,
+    /// `allocation`: spends the factory output into one channel output per member.
+    Allocation,
+    /// `close-m0`, `close-m1`, …: the cooperative final split of one member's channel.
+    Close(u32),
+    /// `factory-close`: spends the factory output directly to everybody's final balance.
+    FactoryClose,
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Party::Operator => f.pad("operator"),
+            Party::Member(member) => f.pad(&format!("m{member}")),
+        }
+    }
+}
+
+impl fmt::Display for TxName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TxName::Funding => f.pad("funding"),
+            TxName::Allocation => f.pad("allocation"),
+            TxName::Close(member) => f.pad(&format!("close-m{member}")),
+            TxName::FactoryClose => f.pad("factory-close"),
+        }
+    }
+}
+
+/// Returned when a text names no party.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no party: expected operator, m0, m1, …")]
+pub struct PartyNameError(String);
+
+/// Returned when a text names no transaction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no transaction: expected funding, allocation, close-m0, close-m1, … or factory-close")]
+pub struct TxNameError(String);
+
+impl FromStr for Party {
+    type Err = PartyNameError;
+
+    fn from_str(text: &str) -> Result<Self, PartyNameError> {
+        let member = || text.strip_prefix('m').and_then(member_number).map(Party::Member);
+        if text == "operator" { Some(Party::Operator) } else { member() }.ok_or_else(|| PartyNameError(text.to_owned()))
+    }
+}
+
+impl FromStr for TxName {
+    type Err = TxNameError;
+
+    fn from_str(text: &str) -> Result<Self, TxNameError> {
+        match text {
+            "funding" => Some(TxName::Funding),
+            "allocation" => Some(TxName::Allocation),
+            "factory-close" => Some(TxName::FactoryClose),
+            _ => text.strip_prefix("close-m").and_then(member_number).map(TxName::Close),
+        }
+        .ok_or_else(|| TxNameError(text.to_owned()))
+    }
+}
+
+/// A decimal number in its one canonical spelling, so that every party has exactly one name.
+fn member_number(digits: &str) -> Option<u32> {
+    let canonical = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    canonical.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for party in [Party::Operator, Party::Member(0), Party::Member(2322)] {
+            assert_eq!(party.to_string().parse(), Ok(party));
+        }
+        for tx in [TxName::Funding, TxName::Allocation, TxName::Close(0), TxName::Close(12), TxName::FactoryClose] {
+            assert_eq!(tx.to_string().parse(), Ok(tx));
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for text in ["", "m", "m-1", "m01", "m+1", "M1", "m4294967296", "Operator", "member1"] {
+            assert_eq!(text.parse::<Party>(), Err(PartyNameError(text.to_owned())));
+        }
+        for text in ["", "close", "close-1", "close-m", "close-m007", "factory_close", "Funding"] {
+            assert_eq!(text.parse::<TxName>(), Err(TxNameError(text.to_owned())));
+        }
+    }
+}

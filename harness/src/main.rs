@@ -1,2 +1,5 @@
-//! The command line.
-fn main() {}
+//! The program `shopfloor`.
+
+fn main() -> std::process::ExitCode {
+    shopfloor::cli::main()
+}

@@ -1,0 +1,172 @@
+//! What a node says about the factory's transactions.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use bitcoin::{Amount, Txid};
+use factory_core::TxName;
+use factory_core::tx::Complete;
+
+use crate::node::{Block, Rpc, RpcError};
+
+/// Where a transaction stands, by what the node says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Complete, and not in any mempool or block: held by its parties, or refused by the node.
+    Signed,
+    /// In the node's mempool.
+    InMempool,
+    /// It was in the mempool until this one took its place, or that of a transaction it spends.
+    Replaced(TxName),
+    /// It was in the mempool, and has left it without being confirmed or replaced.
+    Evicted,
+    /// In a block of the best chain, at this height.
+    Confirmed(u64),
+}
+
+/// Sizes and fee of a transaction, as a node gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Virtual size, in vB.
+    pub vsize: u64,
+    /// Weight, in WU.
+    pub weight: u64,
+    /// What it pays to the miner.
+    pub fee: Amount,
+}
+
+/// One transaction.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The transaction itself.
+    pub tx: Arc<Complete>,
+    /// Where it stands.
+    pub status: Status,
+    /// What the node measured, if it ever took it.
+    pub measured: Option<Measured>,
+}
+
+/// The factory's transactions, by name, followed on one node.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    records: BTreeMap<TxName, Record>,
+}
+
+impl Status {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Status::Signed => "signed",
+            Status::InMempool => "in-mempool",
+            Status::Replaced(_) => "replaced",
+            Status::Evicted => "evicted",
+            Status::Confirmed(_) => "confirmed",
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Status::Replaced(by) => write!(f, "replaced by {by}"),
+            Status::Confirmed(height) => write!(f, "confirmed in block {height}"),
+            other => f.write_str(other.word()),
+        }
+    }
+}
+
+impl Record {
+    /// What is known from the transaction itself, without any node.
+    pub fn derived(&self) -> Measured {
+        let tx = self.tx.transaction();
+        Measured { vsize: tx.vsize() as u64, weight: tx.weight().to_wu(), fee: self.tx.fee() }
+    }
+
+    fn spends(&self, txid: Txid) -> bool {
+        self.tx.transaction().input.iter().any(|input| input.previous_output.txid == txid)
+    }
+
+    fn conflicts_with(&self, other: &Record) -> bool {
+        let spent = |record: &Record| -> Vec<_> {
+            record.tx.transaction().input.iter().map(|input| input.previous_output).collect()
+        };
+        let theirs = spent(other);
+        self.tx.txid() != other.tx.txid() && spent(self).iter().any(|outpoint| theirs.contains(outpoint))
+    }
+}
+
+impl Ledger {
+    /// Follows a transaction from now on, if it is not followed yet.
+    pub fn follow(&mut self, name: TxName, tx: &Arc<Complete>) {
+        if let Entry::Vacant(place) = self.records.entry(name) {
+            place.insert(Record { tx: Arc::clone(tx), status: Status::Signed, measured: None });
+        }
+    }
+
+    /// The transactions, in the order in which a lifecycle meets them.
+    pub fn records(&self) -> impl Iterator<Item = (TxName, &Record)> {
+        self.records.iter().map(|(name, record)| (*name, record))
+    }
+
+    /// One transaction.
+    pub fn get(&self, name: TxName) -> Option<&Record> {
+        self.records.get(&name)
+    }
+
+    /// Looks where everything stands after the node accepted `name`. Returns what that replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError`], if the node does not answer.
+    pub async fn accepted(&mut self, name: TxName, rpc: &Rpc) -> Result<Vec<TxName>, RpcError> {
+        let Some(record) = self.records.get_mut(&name) else { return Ok(Vec::new()) };
+        let entry = rpc.mempool_entry(record.tx.txid()).await?;
+        record.status = Status::InMempool;
+        record.measured = Some(Measured { vsize: entry.vsize, weight: entry.weight, fee: entry.fees.base });
+        self.left_mempool(name, &rpc.mempool().await?);
+        let is_replaced =
+            |(other, record): (TxName, &Record)| (record.status == Status::Replaced(name)).then_some(other);
+        Ok(self.records().filter_map(is_replaced).collect())
+    }
+
+    /// Enters what `block` confirms, and what it made impossible.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError`], if the node does not answer.
+    pub async fn mined(&mut self, block: &Block, rpc: &Rpc) -> Result<(), RpcError> {
+        for record in self.records.values_mut() {
+            if let Some(found) = block.tx.iter().find(|tx| tx.txid == record.tx.txid()) {
+                record.status = Status::Confirmed(block.height);
+                let fee = found.fee.unwrap_or(Amount::ZERO);
+                record.measured = Some(Measured { vsize: found.vsize, weight: found.weight, fee });
+            }
+        }
+        let mempool = rpc.mempool().await?;
+        for record in self.records.values_mut() {
+            if record.status == Status::InMempool && !mempool.contains(&record.tx.txid()) {
+                record.status = Status::Evicted;
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what is no longer in the mempool, now that `by` is: replaced, if it conflicts with `by` or spends what
+    /// does; evicted otherwise. Names are sorted so that what is spent comes before what spends it.
+    fn left_mempool(&mut self, by: TxName, mempool: &[Txid]) {
+        let accepted = self.records[&by].clone();
+        let mut replaced: Vec<Txid> = Vec::new();
+        for record in self.records.values_mut() {
+            if record.status != Status::InMempool || mempool.contains(&record.tx.txid()) {
+                continue;
+            }
+            if record.conflicts_with(&accepted) || replaced.iter().any(|txid| record.spends(*txid)) {
+                replaced.push(record.tx.txid());
+                record.status = Status::Replaced(by);
+            } else {
+                record.status = Status::Evicted;
+            }
+        }
+    }
+}

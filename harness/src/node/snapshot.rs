@@ -1,0 +1,256 @@
+//! A chain that is mined once for each node program, so that every run starts from it at once.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bitcoin::hashes::{Hash as _, sha256};
+use bitcoin::{Address, Amount, BlockHash, Network, OutPoint, Txid};
+use factory_core::Wallet;
+use factory_core::tx::funding::Coin;
+use serde::{Deserialize, Serialize};
+
+use super::process::{Node, NodeConfig, StartError, StopError};
+use super::rpc::RpcError;
+use crate::seed;
+
+/// How many blocks are mined. All but the last 99 rewards can be spent in the next block.
+const BLOCKS: u64 = 200;
+/// The rewards of the last so many blocks cannot be spent yet (`COINBASE_MATURITY`, less the block to come).
+const IMMATURE: usize = 99;
+/// The time of the first block, in seconds since 1970. All runs begin in the same simulated moment.
+const START_TIME: u64 = 1_767_225_600;
+/// The time between blocks, in seconds.
+pub const BLOCK_INTERVAL: u64 = 600;
+/// To be raised when a snapshot that was made before no longer serves.
+const FORMAT: u32 = 1;
+
+/// A mined chain, to be copied.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    dir: PathBuf,
+    facts: Facts,
+}
+
+/// What the chain holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Facts {
+    height: u64,
+    tip: BlockHash,
+    time: u64,
+    rewards: Vec<Reward>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Reward {
+    txid: Txid,
+    sat: u64,
+}
+
+/// Returned when a snapshot can be neither found nor made.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Returned when a file or folder cannot be read or written.
+    #[error("the pre-mined chain in {}: {source}", .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Returned when the node that mines does not start.
+    #[error("mining the chain that runs start from: {0}")]
+    Start(#[from] StartError),
+    /// Returned when the node does not mine.
+    #[error("mining the chain that runs start from: {0}")]
+    Rpc(#[from] RpcError),
+    /// Returned when the node does not write what it mined.
+    #[error("mining the chain that runs start from: {0}")]
+    Stop(#[from] StopError),
+}
+
+impl Snapshot {
+    /// The chain of `program`. It is mined if it is not in the cache yet; whoever else wants it meanwhile waits.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`], if it can be neither found nor made.
+    pub async fn of(program: &Path, cache: &Path, ports: &Path) -> Result<Snapshot, SnapshotError> {
+        let folder = cache.join("snapshots");
+        let dir = folder.join(key(program).map_err(at(program))?);
+        if let Some(found) = Snapshot::read(&dir)? {
+            return Ok(found);
+        }
+        fs::create_dir_all(&folder).map_err(at(&folder))?;
+        let lock_path = dir.with_extension("lock");
+        let lock = fs::File::create(&lock_path).map_err(at(&lock_path))?;
+        let locked = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
+        let _lock = locked.unwrap_or_else(|join| Err(io::Error::other(join))).map_err(at(&lock_path))?;
+        if let Some(found) = Snapshot::read(&dir)? {
+            return Ok(found);
+        }
+        let staging = tempfile::Builder::new().prefix(".mining-").tempdir_in(&folder).map_err(at(&folder))?;
+        let facts = mine(program, staging.path(), ports).await?;
+        let mined = staging.path().join("mined");
+        copy_chain(&staging.path().join("data"), &mined).map_err(at(&mined))?;
+        trim(&mined.join("regtest").join("blocks")).map_err(at(&mined))?;
+        let facts_path = mined.join("snapshot.json");
+        let text = serde_json::to_string_pretty(&facts).map_err(|error| at(&facts_path)(error.into()))?;
+        fs::write(&facts_path, text).map_err(at(&facts_path))?;
+        fs::rename(&mined, &dir).map_err(at(&dir))?;
+        Ok(Snapshot { dir, facts })
+    }
+
+    /// Copies the chain into a node's data directory.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be copied.
+    pub fn copy_to(&self, datadir: &Path) -> io::Result<()> {
+        copy_chain(&self.dir, datadir)
+    }
+
+    /// The height of its tip.
+    pub fn height(&self) -> u64 {
+        self.facts.height
+    }
+
+    /// The hash of its tip.
+    pub fn tip(&self) -> BlockHash {
+        self.facts.tip
+    }
+
+    /// The time of its tip, in seconds since 1970.
+    pub fn time(&self) -> u64 {
+        self.facts.time
+    }
+
+    /// The rewards that can be spent in the next block, with [`faucet`]'s key.
+    pub fn coins(&self) -> Vec<Coin> {
+        let mature = self.facts.rewards.len().saturating_sub(IMMATURE);
+        let coin =
+            |reward: &Reward| Coin { outpoint: OutPoint::new(reward.txid, 0), value: Amount::from_sat(reward.sat) };
+        self.facts.rewards[..mature].iter().map(coin).collect()
+    }
+
+    fn read(dir: &Path) -> Result<Option<Snapshot>, SnapshotError> {
+        let path = dir.join("snapshot.json");
+        match fs::read(&path) {
+            Ok(text) => {
+                let facts = serde_json::from_slice(&text).map_err(|error| at(&path)(error.into()))?;
+                Ok(Some(Snapshot { dir: dir.to_owned(), facts }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at(&path)(error)),
+        }
+    }
+}
+
+/// Removes every snapshot from the cache. Returns how many bytes that frees.
+///
+/// # Errors
+///
+/// [`SnapshotError`], if one cannot be removed.
+pub fn clean(cache: &Path) -> Result<u64, SnapshotError> {
+    let folder = cache.join("snapshots");
+    match size(&folder) {
+        Ok(bytes) => {
+            fs::remove_dir_all(&folder).map_err(at(&folder))?;
+            Ok(bytes)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(at(&folder)(error)),
+    }
+}
+
+fn size(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        bytes += if entry.file_type()?.is_dir() { size(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
+}
+
+/// The wallet that mined every snapshot. Its key is no secret: whoever runs a regtest chain can mine.
+pub fn faucet() -> Wallet {
+    Wallet::generate(&mut seed::stream(0, "faucet"))
+}
+
+async fn mine(program: &Path, dir: &Path, ports: &Path) -> Result<Facts, SnapshotError> {
+    let config = NodeConfig {
+        name: "miner of the first blocks".to_owned(),
+        program: program.to_owned(),
+        dir: dir.to_owned(),
+        ports: ports.to_owned(),
+        args: Vec::new(),
+        time: START_TIME,
+    };
+    let node = Node::start(&config).await?;
+    let address = address(&faucet());
+    let mut rewards = Vec::new();
+    for height in 1..=BLOCKS {
+        node.rpc().set_time(START_TIME + height * BLOCK_INTERVAL).await?;
+        let block = node.rpc().mine(&address).await?;
+        rewards.push(Reward { txid: block.tx[0].txid, sat: block.tx[0].vout[0].value.to_sat() });
+    }
+    let chain = node.rpc().chain().await?;
+    node.stop().await?;
+    Ok(Facts { height: chain.blocks, tip: chain.tip, time: chain.time, rewards })
+}
+
+/// The regtest address that pays to a wallet.
+pub fn address(wallet: &Wallet) -> Address {
+    Address::from_script(wallet.script_pubkey(), Network::Regtest).expect("a pay-to-taproot script has an address")
+}
+
+/// What tells one program's snapshot from another's: the program file as it is now.
+fn key(program: &Path) -> io::Result<String> {
+    let path = fs::canonicalize(program)?;
+    let facts = fs::metadata(&path)?;
+    let text = format!("{FORMAT} {} {} {:?}", path.display(), facts.len(), facts.modified()?);
+    Ok(sha256::Hash::hash(text.as_bytes()).to_string()[..16].to_owned())
+}
+
+/// Copies what a node knows of the chain, and nothing else of its data directory.
+fn copy_chain(from: &Path, to: &Path) -> io::Result<()> {
+    for folder in ["blocks", "chainstate"] {
+        copy_folder(&from.join("regtest").join(folder), &to.join("regtest").join(folder))?;
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Cuts off the zeros that a node lays out ahead in its block files (16 MiB at a time), so that copies are small. A node
+/// lays them out again when it needs them.
+fn trim(blocks: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(blocks)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.extension().is_some_and(|extension| extension == "dat") && name != "xor.dat" {
+            let content = fs::read(&path)?;
+            let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            // The last block itself may end in zeros.
+            let kept = content.len().min(used + 4096);
+            fs::File::options().write(true).open(&path)?.set_len(kept as u64)?;
+        }
+    }
+    Ok(())
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> SnapshotError {
+    move |source| SnapshotError::Io { path: path.to_owned(), source }
+}

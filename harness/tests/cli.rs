@@ -99,21 +99,19 @@ fn version_3_passes_as_well() {
 }
 
 #[test]
-fn eight_at_once_pass() {
+fn eight_at_once_pass_ten_times_over() {
     let run = || {
-        Command::new(env!("CARGO_BIN_EXE_shopfloor"))
-            .args(["run", LIFECYCLE])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shopfloor"));
+        command.args(["run", LIFECYCLE]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     };
-    let children: Vec<Child> = (0..8).map(|_| run()).collect();
-    for child in children {
-        let output = child.wait_with_output().unwrap();
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
+    for round in 0..10 {
+        let children: Vec<Child> = (0..8).map(|_| run()).collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert_eq!(output.status.code(), Some(0), "round {round}: {stdout}{stderr}");
+        }
     }
 }
 

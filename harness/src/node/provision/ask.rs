@@ -101,7 +101,10 @@ fn answer(path: &Path, option: &str, env: &Env) -> Result<(ExitStatus, String), 
     let limit = env.answer_limit();
     let deadline = Instant::now() + limit;
     let start_error = |error: io::Error| AskError::Start(error.to_string());
-    let mut child = spawn(path, option, env, deadline).map_err(start_error)?;
+    // Even for its version alone, bitcoind writes a settings file below the home folder, and fails if another does so at
+    // that moment. Nothing of the user's is touched, and nobody meets there.
+    let home = tempfile::tempdir().map_err(start_error)?;
+    let mut child = spawn(path, option, env, home.path(), deadline).map_err(start_error)?;
     let outputs = [
         child.stdout.take().map(|pipe| read_aside(Box::new(pipe))),
         child.stderr.take().map(|pipe| read_aside(Box::new(pipe))),
@@ -121,9 +124,9 @@ fn answer(path: &Path, option: &str, env: &Env) -> Result<(ExitStatus, String), 
     if in_time { Ok((status, said)) } else { Err(AskError::Hangs { limit, said }) }
 }
 
-fn spawn(path: &Path, option: &str, env: &Env, deadline: Instant) -> io::Result<Child> {
+fn spawn(path: &Path, option: &str, env: &Env, home: &Path, deadline: Instant) -> io::Result<Child> {
     let mut command = Command::new(path);
-    command.arg(option).env_clear().envs(env.vars()).current_dir(env.directory()).process_group(0);
+    command.arg(option).env_clear().envs(env.vars()).env("HOME", home).current_dir(env.directory()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     loop {
         match command.spawn() {

@@ -174,3 +174,16 @@ fn a_tool_in_the_cache_that_no_longer_runs_is_an_error() {
     assert_eq!(install(&machine, CORE, CORE_31), path);
     assert_eq!(locate(&machine.env(), CORE).unwrap().path, path);
 }
+
+#[test]
+fn asking_for_a_version_touches_nothing_in_the_users_home() {
+    // As bitcoind does, which so fails if two are asked at the same moment.
+    let machine = Machine::new();
+    let home = machine.at("home");
+    fs::create_dir(&home).unwrap();
+    let machine = machine.var("HOME", home.to_str().unwrap());
+    machine.program("bin/bitcoind", &format!("mkdir $HOME/.bitcoin && echo asked > asked || exit 1; {CORE_31}"));
+    assert_eq!(locate(&machine.env(), CORE).unwrap().source, Source::Path);
+    assert_eq!(fs::read_to_string(machine.at("asked")).unwrap(), "asked\n");
+    assert_eq!(fs::read_dir(home).unwrap().count(), 0);
+}

@@ -124,10 +124,7 @@ impl Ledger {
         let entry = rpc.mempool_entry(record.tx.txid()).await?;
         record.status = Status::InMempool;
         record.measured = Some(Measured { vsize: entry.vsize, weight: entry.weight, fee: entry.fees.base });
-        self.left_mempool(name, &rpc.mempool().await?);
-        let is_replaced =
-            |(other, record): (TxName, &Record)| (record.status == Status::Replaced(name)).then_some(other);
-        Ok(self.records().filter_map(is_replaced).collect())
+        Ok(self.left_mempool(name, &rpc.mempool().await?))
     }
 
     /// Enters what `block` confirms, and what it made impossible.
@@ -154,19 +151,22 @@ impl Ledger {
 
     /// Marks what is no longer in the mempool, now that `by` is: replaced, if it conflicts with `by` or spends what
     /// does; evicted otherwise. Names are sorted so that what is spent comes before what spends it.
-    fn left_mempool(&mut self, by: TxName, mempool: &[Txid]) {
+    /// Returns what was replaced.
+    fn left_mempool(&mut self, by: TxName, mempool: &[Txid]) -> Vec<TxName> {
         let accepted = self.records[&by].clone();
-        let mut replaced: Vec<Txid> = Vec::new();
-        for record in self.records.values_mut() {
+        let (mut replaced, mut names): (Vec<Txid>, Vec<TxName>) = Default::default();
+        for (name, record) in &mut self.records {
             if record.status != Status::InMempool || mempool.contains(&record.tx.txid()) {
                 continue;
             }
             if record.conflicts_with(&accepted) || replaced.iter().any(|txid| record.spends(*txid)) {
                 replaced.push(record.tx.txid());
                 record.status = Status::Replaced(by);
+                names.push(*name);
             } else {
                 record.status = Status::Evicted;
             }
         }
+        names
     }
 }

@@ -39,7 +39,10 @@ impl RunDir {
             _ => {}
         }
         let _gate = gate(base).map_err(context)?;
-        sweep(base).map_err(context)?;
+        // What cannot be removed is no reason not to run.
+        if let Err(error) = sweep(base) {
+            eprintln!("shopfloor: cannot remove what a killed run left in {}: {error}", base.display());
+        }
         let path = tempfile::Builder::new().prefix("run-").tempdir_in(base).map_err(context)?.keep();
         let lock = fs::File::create(path.join(LOCK)).map_err(context)?;
         lock.lock().map_err(context)?;

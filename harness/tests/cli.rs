@@ -126,6 +126,16 @@ fn a_wrong_expectation_fails_and_shows_the_difference() {
             "confirmed: [allocation]",
             "allocation is replaced by factory-close, expected confirmed",
         ),
+        (
+            "  - mine: {",
+            "  - broadcast: { tx: factory-close, replaces: [allocation] }\n  - mine: {",
+            "expected to replace allocation, and it replaced nothing",
+        ),
+        (
+            "  - sign: closes",
+            "  - broadcast: { tx: funding, expect: { rejected: fee } }\n  - sign: closes",
+            "it was rejected: ",
+        ),
         ("replaces: [allocation]", "replaces: [close-m0]", "expected to replace close-m0, and it replaced allocation"),
         (
             "tx: allocation, via: alice, expect: accepted",
@@ -149,7 +159,7 @@ fn a_wrong_expectation_fails_and_shows_the_difference() {
         assert!(stdout.contains(shown), "{to}: {stdout}");
         assert!(stdout.contains("--- the end of ") && stdout.contains("UpdateTip: new best="), "{to}: {stdout}");
         let files = stdout.lines().find_map(|line| line.strip_prefix("files: ")).expect("the files are kept");
-        assert!(Path::new(files).join("alice/data/regtest/debug.log").is_file());
+        assert!(Path::new(files).join("nodes/alice/data/regtest/debug.log").is_file());
         fs::remove_dir_all(files).unwrap();
     }
 }
@@ -175,6 +185,14 @@ fn what_is_wrong_with_a_file_is_said_before_any_node_starts() {
         ("by: alice, blocks", "by: bob, blocks", "there is no node `bob`: expected alice"),
         ("    m2: 100_000 sat", "    m3: 100_000 sat", "there is no m3"),
         ("name: lifecycle", "name: ''", "name: it is empty"),
+        ("  members: 3", "  members: 4_000_000_000", "factory.members: expected at most 100000, found 4000000000"),
+        ("  alice: {", "  ../alice: {", "`../alice` is no name for a node"),
+        ("tx: allocation, via", "tx: funding, by: m0, via", "only the operator has the funding"),
+        (
+            "factory-close, via: alice, expect: accepted",
+            "factory-close, via: alice, expect: { rejected: fee }",
+            "what is rejected replaces nothing",
+        ),
     ] {
         let file = scenario(dir.path(), |text| {
             let changed = text.replace(from, to);
@@ -215,7 +233,7 @@ fn a_missing_node_program_is_a_skip_and_a_wrong_one_an_error() {
     let run = |variable: &str, value: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shopfloor"));
         command.args(["run", LIFECYCLE]).env_remove("BITCOIND_EXE").env_remove("SHOPFLOOR_CORE_31_EXE");
-        let output = command.env(variable, value).output().unwrap();
+        let output = command.env(variable, value).env("TMPDIR", dir.path()).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (code, stdout) = run("SHOPFLOOR_CACHE", dir.path());
@@ -244,7 +262,7 @@ fn long_run(dir: &Path) -> Long {
     let base = dir.join(format!("shopfloor-{}", nix::unistd::getuid()));
     let ready = || {
         for run in fs::read_dir(&base).ok()?.flatten() {
-            let node = run.path().join("alice");
+            let node = run.path().join("nodes/alice");
             if node.join("data/regtest/bitcoind.pid").exists() {
                 return fs::read_to_string(node.join("pid")).ok()?.trim().parse().ok();
             }

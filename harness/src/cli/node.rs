@@ -69,7 +69,14 @@ pub(super) fn node(command: &NodeCommand) -> Result<Exit, AnyError> {
             }
             return Ok(exit);
         }
-        NodeCommand::Path { tool } => println!("{}", provision::locate(&env, *tool)?.path.display()),
+        NodeCommand::Path { tool } => match provision::locate(&env, *tool) {
+            Ok(program) => println!("{}", program.path.display()),
+            Err(error @ LocateError::NotFound { .. }) => {
+                eprintln!("{error}");
+                return Ok(Exit::Skip);
+            }
+            Err(error) => return Err(error.into()),
+        },
         NodeCommand::Needs { tools } => {
             for package in provision::missing_packages(&env, &named_or_all(tools))? {
                 println!("{package}");

@@ -14,8 +14,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use nix::sys::stat::Mode;
 
@@ -52,8 +53,14 @@ impl Launcher {
             .replace("@PORT_TAKEN@", &quoted(launcher.port_taken_file()))
             .replace("@PID@", &quoted(launcher.pid_file()))
             .replace("@PROGRAM@", &quoted(program));
-        fs::write(launcher.script(), script)?;
-        fs::set_permissions(launcher.script(), fs::Permissions::from_mode(0o700))?;
+        // The file that is to be run is written by another process: one that this process wrote would be busy for as
+        // long as a child has it open that another thread forks meanwhile.
+        let draft = dir.join("launch.sh");
+        fs::write(&draft, script)?;
+        let install = Command::new("install").args(["-m", "700"]).args([&draft, &launcher.script()]).status()?;
+        if !install.success() {
+            return Err(io::Error::other(format!("install of {}: {install}", draft.display())));
+        }
         Ok(launcher)
     }
 

@@ -144,7 +144,13 @@ impl Node {
         for _ in 0..PORT_ATTEMPTS {
             match Node::start_once(config).await? {
                 Outcome::Ready(node) => return Ok(*node),
-                Outcome::PortTaken => {}
+                // What the next start logs must not be read together with this.
+                Outcome::PortTaken => match fs::remove_file(debug_log(&data(&config.dir))) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        return Err(StartError::Prepare { name: config.name.clone(), dir: config.dir.clone(), source });
+                    }
+                    _ => {}
+                },
             }
         }
         Err(StartError::NoPort { name: config.name.clone() })
@@ -320,6 +326,9 @@ fn node_arguments(time: u64) -> Vec<String> {
         "-natpmp=0",
         // The log is a file; standard output is nobody's.
         "-printtoconsole=0",
+        // One address, so that the port is either the node's or not. Without this, it would do with the other family's.
+        "-rpcbind=127.0.0.1",
+        "-rpcallowip=127.0.0.1",
         "-debug=mempool",
         // What the last run left in the mempool is not part of this one.
         "-persistmempool=0",

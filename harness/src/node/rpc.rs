@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Error codes of Bitcoin Core (`src/rpc/protocol.h`) that mean: the transaction is not accepted.
-const REJECTED: [i32; 2] = [-25, -26];
+const REJECTED: [i32; 3] = [-25, -26, -27];
 
 /// A connection to one node.
 #[derive(Clone, Debug)]

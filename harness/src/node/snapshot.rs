@@ -89,7 +89,14 @@ impl Snapshot {
         if let Some(found) = Snapshot::read(&dir)? {
             return Ok(found);
         }
-        let staging = tempfile::Builder::new().prefix(".mining-").tempdir_in(&folder).map_err(at(&folder))?;
+        let prefix = format!(".mining-{}-", dir.file_name().unwrap_or_default().display());
+        for path in entries(&folder)? {
+            // Left by a miner that was killed: the lock is ours.
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) {
+                fs::remove_dir_all(&path).map_err(at(&path))?;
+            }
+        }
+        let staging = tempfile::Builder::new().prefix(&prefix).tempdir_in(&folder).map_err(at(&folder))?;
         let facts = mine(program, staging.path(), ports).await?;
         let mined = staging.path().join("mined");
         copy_chain(&staging.path().join("data"), &mined).map_err(at(&mined))?;
@@ -153,13 +160,26 @@ impl Snapshot {
 /// [`SnapshotError`], if one cannot be removed.
 pub fn clean(cache: &Path) -> Result<u64, SnapshotError> {
     let folder = cache.join("snapshots");
-    match size(&folder) {
-        Ok(bytes) => {
-            fs::remove_dir_all(&folder).map_err(at(&folder))?;
-            Ok(bytes)
+    let mut bytes = 0;
+    for path in entries(&folder)? {
+        if path.extension().is_some_and(|extension| extension == "lock") {
+            // Whoever mines this one finishes first. The lock file stays, so that everybody locks the same.
+            let _lock = fs::File::open(&path).and_then(|lock| lock.lock().map(|()| lock)).map_err(at(&path))?;
+            let dir = path.with_extension("");
+            if dir.exists() {
+                bytes += size(&dir).map_err(at(&dir))?;
+                fs::remove_dir_all(&dir).map_err(at(&dir))?;
+            }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(at(&folder)(error)),
+    }
+    Ok(bytes)
+}
+
+/// The entries of a folder; none if it is not there.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
+    match fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        result => result.map_err(at(folder)),
     }
 }
 

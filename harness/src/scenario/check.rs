@@ -4,7 +4,7 @@ use bitcoin::Amount;
 use factory_core::{Party, TxName, TxVersion};
 use serde_yaml::{Location, Spanned};
 
-use super::language::{Broadcast, Pay, Scenario, Sign, Step};
+use super::language::{Broadcast, ExpectSubmission, Pay, Scenario, Sign, Step};
 use super::problem::Problem;
 use super::value::{TransactionName, Who};
 use crate::factory;
@@ -29,6 +29,9 @@ pub(crate) fn version(number: u32) -> Option<TxVersion> {
     }
 }
 
+/// Above this, not even the tables are made that an exact answer would take.
+const MAX_MEMBERS: u32 = 100_000;
+
 struct Check<'a> {
     scenario: &'a Scenario,
     problems: Vec<Problem>,
@@ -52,11 +55,21 @@ impl Check<'_> {
             let message = format!("expected exactly one node, found {}", nodes.value.len());
             self.problem(nodes.referenced, "nodes", message);
         }
+        for name in nodes.value.keys().filter(|name| !is_node_name(name)) {
+            let message = format!("`{name}` is no name for a node: expected letters, digits, `-` and `_`, at most 64");
+            self.problem(nodes.referenced, "nodes", message);
+        }
     }
 
     /// Whether the factory's parameters hold together.
     fn terms(&mut self) -> bool {
         let spec = &self.scenario.factory;
+        // Far more than any standard factory close has room for; the exact limit follows from the sizes, below.
+        if spec.members.value.0 > MAX_MEMBERS {
+            let message = format!("expected at most {MAX_MEMBERS}, found {}", spec.members.value.0);
+            self.problem(spec.members.referenced, "factory.members", message);
+            return false;
+        }
         if version(spec.version.value.0).is_none() {
             let message = format!("expected 2 or 3, found {}", spec.version.value.0);
             self.problem(spec.version.referenced, "factory.version", message);
@@ -177,6 +190,13 @@ impl Check<'_> {
             let message = format!("m{party} does not have {tx}: only the operator and m{member} do");
             self.problem(broadcast.by.referenced, format!("{path}.by"), message);
         }
+        if let (Party::Member(_), TxName::Funding) = (broadcast.by.value.0, tx) {
+            self.problem(broadcast.by.referenced, format!("{path}.by"), "only the operator has the funding");
+        }
+        if let (ExpectSubmission::Rejected(_), Some(_)) = (&broadcast.expect, &broadcast.replaces) {
+            let message = "what is rejected replaces nothing";
+            self.problem(broadcast.tx.referenced, format!("{path}.replaces"), message);
+        }
         for (index, tx) in broadcast.replaces.iter().flatten().enumerate() {
             self.transaction(tx, &format!("{path}.replaces.{index}"));
         }
@@ -184,9 +204,7 @@ impl Check<'_> {
 
     fn expectations(&mut self) {
         let expect = &self.scenario.expect;
-        for (what, names) in
-            [("confirmed", &expect.confirmed), ("replaced", &expect.replaced), ("in_mempool", &expect.in_mempool)]
-        {
+        for (what, names) in [("confirmed", &expect.confirmed), ("replaced", &expect.replaced)] {
             for (index, tx) in names.iter().enumerate() {
                 self.transaction(tx, &format!("expect.{what}.{index}"));
             }
@@ -233,6 +251,12 @@ impl Check<'_> {
             _ => true,
         }
     }
+}
+
+/// Whether a node can have this name, which is also that of its folder.
+fn is_node_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(plain)
 }
 
 /// The same place, for the party that is named there.

@@ -167,9 +167,6 @@ pub struct Expect {
     /// Was in a mempool, until another transaction took its place.
     #[serde(default)]
     pub replaced: Vec<Spanned<TransactionName>>,
-    /// In a mempool.
-    #[serde(default)]
-    pub in_mempool: Vec<Spanned<TransactionName>>,
     /// What a transaction pays to the miner, exactly.
     #[serde(default)]
     pub fees: BTreeMap<TransactionName, Spanned<Sat>>,

@@ -13,6 +13,7 @@ use super::problem::{Invalid, Problem};
 /// A value that takes the place of one in the file, such as `factory.members=200`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
+    text: String,
     path: Vec<String>,
     value: Value,
 }
@@ -47,23 +48,20 @@ impl std::str::FromStr for Override {
             return Err(error("a part of the path is empty"));
         }
         let value = serde_yaml::from_str(value).map_err(|why| error(&why.without_snippet().to_string()))?;
-        Ok(Override { path, value })
+        Ok(Override { text: text.to_owned(), path, value })
     }
 }
 
 impl std::fmt::Display for Override {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.value {
-            Value::String(text) => write!(f, "{}={text}", self.path.join(".")),
-            value => write!(f, "{}={value}", self.path.join(".")),
-        }
+        f.write_str(&self.text)
     }
 }
 
 impl Override {
     /// Sets the scenario's seed.
     pub fn seed(seed: u64) -> Self {
-        Override { path: vec!["seed".to_owned()], value: seed.into() }
+        Override { text: format!("seed={seed}"), path: vec!["seed".to_owned()], value: seed.into() }
     }
 
     /// Puts the value in its place. Maps on the way are made, since whether they may be there is the language's matter.

@@ -70,7 +70,10 @@ pub async fn run(loaded: &Loaded, options: &Options<'_>) -> RunReport {
         match folder.keep() {
             Ok(()) => {
                 report.files = Some(folder.path().to_owned());
-                report.logs = loaded.scenario.nodes.value.keys().map(|name| logs(&folder.path().join(name))).collect();
+                if report.verdict != Verdict::Pass {
+                    let nodes = loaded.scenario.nodes.value.keys();
+                    report.logs = nodes.map(|name| logs(&folder.path().join("nodes").join(name))).collect();
+                }
             }
             Err(error) => report.failures.push(format!("cannot keep the files of the run: {error}")),
         }
@@ -132,7 +135,7 @@ impl<'a> Run<'a> {
         let cache = options.env.cache().map_err(|error| Stop::Error(error.to_string()))?;
         let ports = cache.join("ports");
         let snapshot = Snapshot::of(&program.path, &cache, &ports).await?;
-        let dir = folder.path().join(name);
+        let dir = folder.path().join("nodes").join(name);
         let datadir = dir.join("data");
         snapshot.copy_to(&datadir).map_err(|error| Stop::Error(format!("{}: {error}", datadir.display())))?;
         let time = snapshot.time() + BLOCK_INTERVAL;
@@ -390,9 +393,7 @@ impl<'a> Run<'a> {
 
     fn check_expectations(&mut self) {
         let expect = &self.loaded.scenario.expect;
-        for (word, names) in
-            [("confirmed", &expect.confirmed), ("replaced", &expect.replaced), ("in-mempool", &expect.in_mempool)]
-        {
+        for (word, names) in [("confirmed", &expect.confirmed), ("replaced", &expect.replaced)] {
             for name in names {
                 let name = name.value.0;
                 let status = self.ledger.get(name).map(|record| record.status);

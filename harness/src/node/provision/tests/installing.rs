@@ -197,7 +197,10 @@ fn a_killed_installer_leaves_nothing_installed_and_nothing_running() {
         let machine = Machine::new();
         mkfifo(&machine.at("pipe"), Mode::S_IRWXU).unwrap();
         let name = format!("{}::installs_until_it_is_killed", module_path!().split_once("::").unwrap().1);
-        let mut installer = Command::new(std::env::current_exe().unwrap())
+        // Whoever runs the tests in the background has SIGINT ignored, and children would inherit that.
+        let mut installer = Command::new("env")
+            .arg("--default-signal=INT,TERM")
+            .arg(std::env::current_exe().unwrap())
             .args(["--exact", "--ignored", &name])
             .env(FOLDER, machine.folder.path())
             .stdout(Stdio::null())

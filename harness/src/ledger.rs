@@ -1,14 +1,14 @@
 //! What a node says about the factory's transactions.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bitcoin::{Amount, Txid};
 use factory_core::TxName;
 use factory_core::tx::Complete;
 
-use crate::node::{Block, Rpc, RpcError};
+use crate::node::{Block, BlockTransaction, Rpc, RpcError};
 
 /// Where a transaction stands, by what the node says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +83,8 @@ impl Record {
         Measured { vsize: tx.vsize() as u64, weight: tx.weight().to_wu(), fee: self.tx.fee() }
     }
 
-    fn spends(&self, txid: Txid) -> bool {
-        self.tx.transaction().input.iter().any(|input| input.previous_output.txid == txid)
+    fn spends_one_of(&self, txids: &HashSet<Txid>) -> bool {
+        self.tx.transaction().input.iter().any(|input| txids.contains(&input.previous_output.txid))
     }
 
     fn conflicts_with(&self, other: &Record) -> bool {
@@ -124,7 +124,8 @@ impl Ledger {
         let entry = rpc.mempool_entry(record.tx.txid()).await?;
         record.status = Status::InMempool;
         record.measured = Some(Measured { vsize: entry.vsize, weight: entry.weight, fee: entry.fees.base });
-        Ok(self.left_mempool(name, &rpc.mempool().await?))
+        let mempool = rpc.mempool().await?.into_iter().collect();
+        Ok(self.left_mempool(name, &mempool))
     }
 
     /// Enters what `block` confirms, and what it made impossible.
@@ -133,14 +134,15 @@ impl Ledger {
     ///
     /// [`RpcError`], if the node does not answer.
     pub async fn mined(&mut self, block: &Block, rpc: &Rpc) -> Result<(), RpcError> {
+        let confirmed: HashMap<Txid, &BlockTransaction> = block.tx.iter().map(|tx| (tx.txid, tx)).collect();
         for record in self.records.values_mut() {
-            if let Some(found) = block.tx.iter().find(|tx| tx.txid == record.tx.txid()) {
+            if let Some(found) = confirmed.get(&record.tx.txid()) {
                 record.status = Status::Confirmed(block.height);
                 let fee = found.fee.unwrap_or(Amount::ZERO);
                 record.measured = Some(Measured { vsize: found.vsize, weight: found.weight, fee });
             }
         }
-        let mempool = rpc.mempool().await?;
+        let mempool: HashSet<Txid> = rpc.mempool().await?.into_iter().collect();
         for record in self.records.values_mut() {
             if record.status == Status::InMempool && !mempool.contains(&record.tx.txid()) {
                 record.status = Status::Evicted;
@@ -152,15 +154,15 @@ impl Ledger {
     /// Marks what is no longer in the mempool, now that `by` is: replaced, if it conflicts with `by` or spends what
     /// does; evicted otherwise. Names are sorted so that what is spent comes before what spends it.
     /// Returns what was replaced.
-    fn left_mempool(&mut self, by: TxName, mempool: &[Txid]) -> Vec<TxName> {
+    fn left_mempool(&mut self, by: TxName, mempool: &HashSet<Txid>) -> Vec<TxName> {
         let accepted = self.records[&by].clone();
-        let (mut replaced, mut names): (Vec<Txid>, Vec<TxName>) = Default::default();
+        let (mut replaced, mut names): (HashSet<Txid>, Vec<TxName>) = Default::default();
         for (name, record) in &mut self.records {
             if record.status != Status::InMempool || mempool.contains(&record.tx.txid()) {
                 continue;
             }
-            if record.conflicts_with(&accepted) || replaced.iter().any(|txid| record.spends(*txid)) {
-                replaced.push(record.tx.txid());
+            if record.conflicts_with(&accepted) || record.spends_one_of(&replaced) {
+                replaced.insert(record.tx.txid());
                 record.status = Status::Replaced(by);
                 names.push(*name);
             } else {

@@ -3,6 +3,7 @@
 //! No field is flattened and no enum untagged, since either would cost the position in error messages.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use factory_core::Party;
 use serde::Deserialize;
@@ -79,6 +80,33 @@ pub enum Step {
     Broadcast(Broadcast),
     /// Blocks are mined.
     Mine(Mine),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Open => f.write_str("open"),
+            Step::Pay(pay) => {
+                let amount = pay.amount.value.0.to_sat();
+                write!(f, "pay {amount} sat from {} to {}", pay.from.value.0, pay.to.value.0)
+            }
+            Step::Sign(sign) => f.write_str(match sign.value {
+                Sign::Closes => "sign closes",
+                Sign::FactoryClose => "sign factory-close",
+            }),
+            Step::Broadcast(broadcast) => write!(f, "broadcast {} by {}", broadcast.tx.value.0, broadcast.by.value.0),
+            Step::Mine(mine) => write!(f, "mine {}", mine.blocks.0),
+        }
+    }
+}
+
+impl fmt::Display for ExpectSubmission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExpectSubmission::Accepted => f.write_str("accepted"),
+            ExpectSubmission::Rejected(reason) => write!(f, "rejected with `{reason}`"),
+        }
+    }
 }
 
 /// A payment between the operator and a member, or one for each member.

@@ -1,6 +1,6 @@
 //! Runs one scenario on a real node.
 
-use std::fmt;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use bitcoin::{Address, Amount, ScriptBuf};
@@ -108,7 +108,7 @@ impl<'a> Run<'a> {
         for step in &loaded.scenario.steps.value {
             let begun = Instant::now();
             stopped = run.step_while_node_lives(&step.value).await;
-            let done = StepReport { step: Sentence(&step.value).to_string(), duration_ms: millis(begun) };
+            let done = StepReport { step: step.value.to_string(), duration_ms: millis(begun) };
             (options.on_step)(&done);
             run.report.steps.push(done);
             if stopped.is_err() {
@@ -257,15 +257,12 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             (expected, Submission::Accepted) => {
-                return Err(Stop::Fail(format!(
-                    "{name} via {node}: expected {}, and it was accepted",
-                    Words(expected)
-                )));
+                return Err(Stop::Fail(format!("{name} via {node}: expected {}, and it was accepted", expected)));
             }
             (expected, Submission::Rejected(reason)) => {
                 return Err(Stop::Fail(format!(
                     "{name} via {node}: expected {}, and it was rejected: {reason}",
-                    Words(expected)
+                    expected
                 )));
             }
         }
@@ -352,11 +349,14 @@ impl<'a> Run<'a> {
         let locks = terms.channel_locks().iter().chain([terms.factory_lock()]).map(|lock| lock.script_pubkey());
         let unspent = self.node.rpc().unspent(payouts.iter().map(|(_, script)| script).chain(locks)).await?;
 
+        let mut held: HashMap<&ScriptBuf, Amount> = HashMap::new();
+        for output in &unspent {
+            *held.entry(&output.script_pubkey).or_insert(Amount::ZERO) += output.amount;
+        }
         let (operator, members) = final_amounts(&self.loaded.scenario, &self.balances);
         let expected = [operator].into_iter().chain(members);
         for ((party, script), expected) in payouts.iter().zip(expected) {
-            let found: Amount =
-                unspent.iter().filter(|output| output.script_pubkey == *script).map(|output| output.amount).sum();
+            let found = held.get(script).copied().unwrap_or(Amount::ZERO);
             if found != expected {
                 self.report.failures.push(format!("{party} ends with {}, expected {}", sat(found), sat(expected)));
             }
@@ -428,37 +428,6 @@ impl<'a> Run<'a> {
                 );
                 self.report.failures.push(message);
             }
-        }
-    }
-}
-
-/// A step, as a sentence.
-struct Sentence<'a>(&'a Step);
-
-impl fmt::Display for Sentence<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Step::Open => f.write_str("open"),
-            Step::Pay(pay) => {
-                write!(f, "pay {} from {} to {}", sat(pay.amount.value.0), pay.from.value.0, pay.to.value.0)
-            }
-            Step::Sign(sign) => f.write_str(match sign.value {
-                Sign::Closes => "sign closes",
-                Sign::FactoryClose => "sign factory-close",
-            }),
-            Step::Broadcast(broadcast) => write!(f, "broadcast {} by {}", broadcast.tx.value.0, broadcast.by.value.0),
-            Step::Mine(mine) => write!(f, "mine {}", mine.blocks.0),
-        }
-    }
-}
-
-struct Words<'a>(&'a ExpectSubmission);
-
-impl fmt::Display for Words<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            ExpectSubmission::Accepted => f.write_str("accepted"),
-            ExpectSubmission::Rejected(reason) => write!(f, "rejected with `{reason}`"),
         }
     }
 }

@@ -111,8 +111,8 @@ mod tests {
     #[test]
     fn the_cache_is_the_first_folder_that_is_named() {
         let all = [("SHOPFLOOR_CACHE", "own"), ("XDG_CACHE_HOME", "/xdg"), ("HOME", "/home/me")];
-        let cache = |vars: &[(&str, &str)]| Env::new(vars.iter().copied(), "/work").cache();
-        assert_eq!(cache(&all), Ok("/work/own".into()));
+        let cache = |vars: &[(&str, &str)]| Env::new(vars.iter().copied(), "/here").cache();
+        assert_eq!(cache(&all), Ok("/here/own".into()));
         assert_eq!(cache(&all[1..]), Ok("/xdg/shopfloor".into()));
         assert_eq!(cache(&all[2..]), Ok("/home/me/.cache/shopfloor".into()));
         assert_eq!(cache(&[("HOME", "")]), Err(NoCache));

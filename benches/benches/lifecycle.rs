@@ -4,12 +4,13 @@
 
 use std::collections::VecDeque;
 use std::hint::black_box;
+use std::sync::Arc;
 
-use bitcoin::{Amount, FeeRate, OutPoint, Txid};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use factory_core::protocol::{Agreement, Command, Effect, Input, Member, Operator};
+use factory_core::protocol::{Agreement, Block, Command, Effect, Input, Member, Operator};
 use factory_core::tx::funding::Coin;
-use factory_core::{MemberKeys, Offer, OperatorKeys, Party, TxName, TxVersion, Wallet};
+use factory_core::{Change, MemberKeys, Offer, OperatorKeys, Party, TxName, Wallet};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -26,7 +27,7 @@ impl Parties {
     fn new(members: u32) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let offer =
-            Offer { version: TxVersion::Two, feerate: FeeRate::from_sat_per_vb_u32(1), confirmations: CONFIRMATIONS };
+            Offer { feerate: FeeRate::from_sat_per_vb_u32(1), confirmations: CONFIRMATIONS, ..Offer::default() };
         let wallet = Wallet::generate(&mut rng);
         let coin = Coin {
             outpoint: OutPoint::new(Txid::from_raw_hash(bitcoin::hashes::Hash::all_zeros()), 0),
@@ -63,17 +64,29 @@ impl Parties {
         self.deliver([(Party::Operator, Input::Command(command))]);
     }
 
-    fn lifecycle(&mut self) {
-        self.command(Command::Open);
+    /// Shows everybody a block.
+    fn block(&mut self, height: u32, txs: Vec<Arc<Transaction>>) {
         let everybody = (0..self.members.len() as u32).map(Party::Member).chain([Party::Operator]);
-        let confirmed = Input::Confirmed { tx: TxName::Funding, confirmations: CONFIRMATIONS };
-        self.deliver(everybody.map(|party| (party, confirmed.clone())).collect::<Vec<_>>());
+        let block = Input::Block(Block { height, txs });
+        self.deliver(everybody.map(|party| (party, block.clone())).collect::<Vec<_>>());
+    }
+
+    fn lifecycle(&mut self) {
+        self.block(0, Vec::new());
+        self.command(Command::Open);
+        let funding = self.operator.transaction(TxName::Funding).expect("the funding is signed");
+        let funding = Arc::clone(funding.transaction());
+        self.block(1, vec![funding]);
+        for height in 2..=CONFIRMATIONS {
+            self.block(height, Vec::new());
+        }
         for member in 0..self.members.len() as u32 {
-            self.command(Command::Pay { to: Party::Member(member), amount: Amount::from_sat(100_000) });
+            let change = Change::Pay { amount: Amount::from_sat(100_000) };
+            self.command(Command::Update { with: Party::Member(member), change });
         }
         self.command(Command::SignCloses);
         self.command(Command::SignFactoryClose);
-        let close = self.operator.transaction(TxName::FactoryClose).expect("the factory close is complete");
+        let close = self.operator.transaction(TxName::FactoryClose(0)).expect("the factory close is complete");
         assert_eq!(close.transaction().output.len(), self.members.len() + 1);
     }
 }

@@ -1,29 +1,48 @@
 //! A factory: agreed terms, bound to the funding output that will hold the money.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use bitcoin::hashes::{Hash as _, HashEngine as _, sha256};
-use bitcoin::{OutPoint, ScriptBuf, Transaction, TxOut};
-use secp256k1::PublicKey;
+use bitcoin::{OutPoint, Transaction, TxOut, Witness};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::terms::{Terms, TxVersion};
+use crate::channel::CloseError;
+use crate::encoding;
+use crate::keys::OperatorPublic;
+use crate::lock::Lock;
+use crate::terms::{MemberTerms, Offer, Terms};
 use crate::tx::funding::FACTORY_VOUT;
 use crate::tx::{Unsigned, allocation};
 
-/// Names one factory: a tagged hash (BIP 340) of its terms and its funding outpoint. Every message carries it, so that
-/// no signature can be meant for another factory.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// Names one factory: a tagged hash (BIP 340) of its terms and its funding. Every message carries it, so that no
+/// signature can be meant for another factory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Digest([u8; 32]);
 
 /// Terms, bound to a funding that pays to them. It is a function of its arguments, so parties of one process may share
-/// it without trusting each other; a party across a wire would get the terms and the funding's witness-free
-/// transaction, and build it anew.
+/// it without trusting each other; a party across a wire gets the terms and the funding, and builds it anew.
 #[derive(Debug)]
 pub struct Factory {
     terms: Terms,
+    funding: Transaction,
     outpoint: OutPoint,
     digest: Digest,
     allocation: Unsigned,
+    encoded: OnceLock<Vec<u8>>,
+}
+
+/// One channel of a factory, as the allocation creates it.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelOutput<'a> {
+    /// The member's part of the terms.
+    pub terms: &'a MemberTerms,
+    /// The 2-of-2 that guards it.
+    pub lock: &'a Lock,
+    /// Where it is, once the allocation is confirmed.
+    pub outpoint: OutPoint,
+    /// The output.
+    pub output: &'a TxOut,
 }
 
 /// Returned when a funding does not pay to the factory that the terms describe: the allocation could never spend it.
@@ -40,6 +59,25 @@ fn describe(output: Option<&TxOut>) -> String {
     output.map_or("nothing".to_owned(), |output| format!("{} to {:x}", output.value, output.script_pubkey))
 }
 
+/// What a factory is a function of.
+#[derive(Serialize)]
+struct Parts<'a> {
+    offer: &'a Offer,
+    operator: &'a OperatorPublic,
+    members: &'a [MemberTerms],
+    #[serde(with = "encoding::consensus")]
+    funding: &'a Transaction,
+}
+
+#[derive(Deserialize)]
+struct OwnedParts {
+    offer: Offer,
+    operator: OperatorPublic,
+    members: Vec<MemberTerms>,
+    #[serde(with = "encoding::consensus")]
+    funding: Transaction,
+}
+
 impl Factory {
     /// The factory that `funding` opens under `terms`. Witnesses do not matter, so the operator can keep them back.
     ///
@@ -52,15 +90,26 @@ impl Factory {
         if found != Some(&expected) {
             return Err(FundingMismatch { expected, found: found.cloned() });
         }
+        let mut funding = funding.clone();
+        for input in &mut funding.input {
+            input.witness = Witness::new();
+        }
         let outpoint = OutPoint::new(funding.compute_txid(), FACTORY_VOUT);
-        let digest = Digest::of(&terms, outpoint);
         let allocation = allocation::build(&terms, outpoint);
-        Ok(Factory { terms, outpoint, digest, allocation })
+        let mut factory =
+            Factory { terms, funding, outpoint, digest: Digest([0; 32]), allocation, encoded: OnceLock::new() };
+        factory.digest = Digest::of(factory.encoded());
+        Ok(factory)
     }
 
     /// What was agreed.
     pub fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// The funding, without its witnesses.
+    pub fn funding(&self) -> &Transaction {
+        &self.funding
     }
 
     /// Where the factory output is, or will be.
@@ -78,42 +127,59 @@ impl Factory {
         &self.allocation
     }
 
-    /// The channel output of a member, or `None` if there is no such member.
-    pub fn channel_output(&self, member: u32) -> Option<(OutPoint, &TxOut)> {
-        let output = self.allocation.transaction().output.get(member as usize)?;
-        Some((OutPoint::new(self.allocation.txid(), member), output))
+    /// The channel of a member.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError::NoSuchMember`], if there is no such member.
+    pub fn channel(&self, member: u32) -> Result<ChannelOutput<'_>, CloseError> {
+        let index = member as usize;
+        let members = self.terms.members();
+        let terms = members.get(index).ok_or(CloseError::NoSuchMember { member, members: members.len() })?;
+        Ok(ChannelOutput {
+            terms,
+            lock: &self.terms.channel_locks()[index],
+            outpoint: OutPoint::new(self.allocation.txid(), member),
+            output: &self.allocation.transaction().output[index],
+        })
+    }
+
+    /// The factory as bytes, which are made only once.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        self.encoded.get_or_init(|| encoding::to_bytes(&self.parts()))
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            offer: self.terms.offer(),
+            operator: self.terms.operator(),
+            members: self.terms.members(),
+            funding: &self.funding,
+        }
+    }
+}
+
+impl Serialize for Factory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.parts().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Factory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let OwnedParts { offer, operator, members, funding } = OwnedParts::deserialize(deserializer)?;
+        let terms = Terms::new(offer, operator, members).map_err(D::Error::custom)?;
+        Factory::new(terms, &funding).map_err(D::Error::custom)
     }
 }
 
 impl Digest {
-    fn of(terms: &Terms, outpoint: OutPoint) -> Self {
+    fn of(encoded: &[u8]) -> Self {
         let tag = sha256::Hash::hash(b"shopfloor/factory");
         let mut engine = sha256::Hash::engine();
-        let mut put = |bytes: &[u8]| engine.input(bytes);
-        put(tag.as_byte_array());
-        put(tag.as_byte_array());
-        put(outpoint.txid.as_byte_array());
-        put(&outpoint.vout.to_le_bytes());
-        let offer = terms.offer();
-        put(&[match offer.version {
-            TxVersion::Two => 2,
-            TxVersion::Three => 3,
-        }]);
-        put(&offer.feerate.to_sat_per_kwu().to_le_bytes());
-        put(&offer.confirmations.to_le_bytes());
-        let mut party = |factory: &PublicKey, channel: &PublicKey, payout: &ScriptBuf| {
-            put(&factory.serialize());
-            put(&channel.serialize());
-            // Pay-to-taproot scripts all have the same length, so no length needs to go before them.
-            put(payout.as_bytes());
-        };
-        party(&terms.operator().factory, &terms.operator().channel, &terms.operator().payout);
-        for member in terms.members() {
-            party(&member.public.factory, &member.public.channel, &member.public.payout);
-        }
-        for member in terms.members() {
-            engine.input(&member.capacity.to_sat().to_le_bytes());
-        }
+        engine.input(tag.as_byte_array());
+        engine.input(tag.as_byte_array());
+        engine.input(encoded);
         Digest(sha256::Hash::from_engine(engine).to_byte_array())
     }
 }

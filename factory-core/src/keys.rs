@@ -8,9 +8,10 @@ use bitcoin::opcodes::all::OP_PUSHNUM_1;
 use bitcoin::{ScriptBuf, TapTweakHash, Witness};
 use rand_core::CryptoRng;
 use secp256k1::{Keypair, PublicKey, Scalar, XOnlyPublicKey, schnorr};
+use serde::{Deserialize, Serialize};
 
 /// The operator's secret keys.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct OperatorKeys {
     /// Signs for the operator in the n-of-n of the factory output.
     pub factory: Keypair,
@@ -21,7 +22,7 @@ pub struct OperatorKeys {
 }
 
 /// A member's secret keys.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemberKeys {
     /// Signs for the member in the n-of-n of the factory output.
     pub factory: Keypair,
@@ -32,7 +33,7 @@ pub struct MemberKeys {
 }
 
 /// What the others know of the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorPublic {
     /// Its key in the n-of-n.
     pub factory: PublicKey,
@@ -43,7 +44,7 @@ pub struct OperatorPublic {
 }
 
 /// What the others know of a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberPublic {
     /// Its key in the n-of-n.
     pub factory: PublicKey,

@@ -6,11 +6,15 @@ use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, TxOut, Weight};
 
+use serde::{Deserialize, Serialize};
+
+use crate::channel::ChannelRules;
+use crate::fee::{FeeRule, FeeRuleError, fee};
 use crate::keys::{MemberPublic, OperatorPublic};
-use crate::lock::{Lock, LockError};
+use crate::lock::{Lock, LockError, LockKind};
 use crate::name::{Party, TxName};
+use crate::tx;
 use crate::tx::size;
-use crate::{fee, tx};
 
 /// Outputs to pay-to-taproot below this value are dust: no node relays them at its default dust feerate (3 sat/vB over
 /// the 43-byte output and a 67-vB input; Bitcoin Core, `GetDustThreshold`).
@@ -23,9 +27,10 @@ pub const MAX_STANDARD_WEIGHT: Weight = Weight::from_wu_usize(400_000);
 pub const MAX_TRUC_VSIZE: u64 = 10_000;
 
 /// The transaction version of the allocation, the channel closes and the factory close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum TxVersion {
     /// Version 2: the usual mempool rules.
+    #[default]
     Two,
     /// Version 3: topologically restricted until confirmation (TRUC, BIP 431).
     Three,
@@ -48,22 +53,80 @@ impl TxVersion {
 }
 
 /// The conditions that the operator offers to everybody alike.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// The version of every transaction but the funding.
     pub version: TxVersion,
-    /// What the allocation and each channel close pay per virtual byte.
+    /// How the n-of-n of the factory and the 2-of-2 of every channel are built.
+    pub lock: LockKind,
+    /// What the allocation, each refund, each channel close and each claim of an HTLC pay per virtual byte.
     pub feerate: FeeRate,
-    /// How many confirmations the funding needs before the channels go live; at least 1.
+    /// What the factory close pays beyond that.
+    pub close_fee: FeeRule,
+    /// How many confirmations the funding needs before the channels go live, and how many a transaction needs that
+    /// settles something for good; at least 1.
     pub confirmations: u32,
+    /// The relative locks of the refunds.
+    pub refund_locks: RefundLocks,
+    /// For how many blocks a party waits for another one before it goes on without it; at least 1.
+    pub patience: u32,
+}
+
+impl Default for Offer {
+    /// Version 2, MuSig2, 1 sat/vB, an exact factory close, 3 confirmations, 70 updates per channel, 6 blocks of
+    /// patience.
+    fn default() -> Self {
+        Offer {
+            version: TxVersion::Two,
+            lock: LockKind::MuSig2,
+            feerate: FeeRate::BROADCAST_MIN,
+            close_fee: FeeRule::Exact,
+            confirmations: 3,
+            refund_locks: RefundLocks::default(),
+            patience: 6,
+        }
+    }
+}
+
+/// The relative locks of the refunds, in blocks: a newer state has a shorter one, so that it can be published first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundLocks {
+    /// The lock of state 0.
+    pub initial: u16,
+    /// By how much it shrinks with every state; at least 1.
+    pub step: u16,
+    /// The shortest lock that a refund may have. With it the channel can only be closed.
+    pub minimum: u16,
+}
+
+impl Default for RefundLocks {
+    /// 288 blocks, 4 less for every state, down to 8: 70 updates.
+    fn default() -> Self {
+        RefundLocks { initial: 288, step: 4, minimum: 8 }
+    }
+}
+
+impl RefundLocks {
+    /// The lock of `state`'s refund; `None` if updates are exhausted before it.
+    pub fn at(&self, state: u32) -> Option<u16> {
+        let shrunk = u64::from(state) * u64::from(self.step);
+        let lock = u64::from(self.initial).checked_sub(shrunk)?;
+        (lock >= u64::from(self.minimum)).then_some(lock as u16)
+    }
+
+    /// The number of the last state that there can be.
+    pub fn last_state(&self) -> u32 {
+        u32::from((self.initial - self.minimum) / self.step)
+    }
 }
 
 /// One member's part of the terms.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberTerms {
     /// Its keys and its payout script.
     pub public: MemberPublic,
     /// The value of its channel. All of it is the operator's at first.
+    #[serde(with = "bitcoin::amount::serde::as_sat")]
     pub capacity: Amount,
 }
 
@@ -98,6 +161,28 @@ pub enum TermsError {
     /// Returned when channels would go live before the funding is confirmed.
     #[error("the funding needs at least 1 confirmation before the channels go live")]
     NoConfirmation,
+    /// Returned when nobody would wait for anybody.
+    #[error("a party must wait for others for at least 1 block")]
+    NoPatience,
+    /// Returned when the refunds' locks do not shrink, or cannot.
+    #[error(
+        "refund locks from {} down to {} blocks in steps of {}: expected a step of at least 1 and a minimum from 1 to the initial lock",
+        .0.initial, .0.minimum, .0.step
+    )]
+    RefundLocks(RefundLocks),
+    /// Returned when the rule for the factory close's fee makes no sense.
+    #[error(transparent)]
+    FeeRule(#[from] FeeRuleError),
+    /// Returned when the lock cannot hold so many keys.
+    #[error("{members} members and the operator are {} keys: a {kind} lock holds at most {limit}", members + 1)]
+    TooManyKeys {
+        /// How many members there are.
+        members: usize,
+        /// The kind of lock.
+        kind: LockKind,
+        /// How many keys it can hold.
+        limit: usize,
+    },
     /// Returned when a transaction for so many members is larger than nodes relay.
     #[error("{members} members make the {tx} {found}, over the limit of {limit} that nodes relay")]
     TooLarge {
@@ -156,10 +241,27 @@ impl Budget {
         if offer.confirmations == 0 {
             return Err(TermsError::NoConfirmation);
         }
-        check_sizes(offer.version, capacities.len())?;
-        let price = |vsize, what| fee(offer.feerate, vsize).filter(is_money).ok_or(TermsError::OverMoney(what));
-        let allocation_fee = price(size::allocation(capacities.len()).to_vbytes_ceil(), "the allocation's fee")?;
-        let close_fee = price(size::CHANNEL_CLOSE.to_vbytes_ceil(), "a channel close's fee")?;
+        if offer.patience == 0 {
+            return Err(TermsError::NoPatience);
+        }
+        let locks = offer.refund_locks;
+        if locks.step == 0 || locks.minimum == 0 || locks.minimum > locks.initial {
+            return Err(TermsError::RefundLocks(locks));
+        }
+        offer.close_fee.check()?;
+        if let Some(limit) = offer.lock.max_signers().filter(|limit| capacities.len() + 1 > *limit) {
+            return Err(TermsError::TooManyKeys { members: capacities.len(), kind: offer.lock, limit });
+        }
+        check_sizes(offer, capacities.len())?;
+        let price = |weight: Weight, what| {
+            fee(offer.feerate, weight.to_vbytes_ceil()).filter(is_money).ok_or(TermsError::OverMoney(what))
+        };
+        let allocation_fee = price(size::allocation(offer.lock, capacities.len()), "the allocation's fee")?;
+        let close_fee = price(size::channel_spend(offer.lock, 2), "a channel close's fee")?;
+        let highest = offer.close_fee.premiums().last().copied().unwrap_or(FeeRate::ZERO);
+        fee(highest, size::factory_close(offer.lock, capacities.len()).to_vbytes_ceil())
+            .filter(is_money)
+            .ok_or(TermsError::OverMoney("the factory close's premium"))?;
         let minimum = close_fee + DUST_LIMIT * 2;
         if let Some((member, &found)) = capacities.iter().enumerate().find(|(_, capacity)| **capacity < minimum) {
             return Err(TermsError::CapacityTooSmall { party: party(member), found, minimum });
@@ -183,10 +285,12 @@ impl Terms {
         let budget = Budget::new(&offer, &capacities)?;
         check_parties(&operator, &members)?;
 
-        let factory_lock = Lock::new(members.iter().map(|member| &member.public.factory).chain([&operator.factory]))?;
+        let kind = offer.lock;
+        let everybody = members.iter().map(|member| &member.public.factory).chain([&operator.factory]);
+        let factory_lock = Lock::new(kind, everybody)?;
         let channel_locks = members
             .iter()
-            .map(|member| Lock::new([&operator.channel, &member.public.channel]))
+            .map(|member| Lock::new(kind, [&operator.channel, &member.public.channel]))
             .collect::<Result<_, _>>()?;
         Ok(Terms { offer, operator, members, factory_lock, channel_locks, budget })
     }
@@ -232,9 +336,15 @@ impl Terms {
         TxOut { value: self.budget.factory_value, script_pubkey: self.factory_lock.script_pubkey().clone() }
     }
 
-    /// The locktime of every transaction: none.
+    /// The locktime of every transaction that several parties sign: none.
     pub const fn lock_time(&self) -> LockTime {
         tx::LOCK_TIME
+    }
+
+    /// The rules of a member's channel, or `None` if there is no such member.
+    pub fn channel_rules(&self, member: u32) -> Option<ChannelRules> {
+        let terms = self.members.get(member as usize)?;
+        Some(ChannelRules::new(member, &self.offer, terms.capacity))
     }
 }
 
@@ -247,14 +357,15 @@ fn is_money(amount: &Amount) -> bool {
     *amount <= Amount::MAX_MONEY
 }
 
-fn check_sizes(version: TxVersion, members: usize) -> Result<(), TermsError> {
-    for (tx, weight) in
-        [(TxName::Allocation, size::allocation(members)), (TxName::FactoryClose, size::factory_close(members))]
-    {
+fn check_sizes(offer: &Offer, members: usize) -> Result<(), TermsError> {
+    for (tx, weight) in [
+        (TxName::Allocation, size::allocation(offer.lock, members)),
+        (TxName::FactoryClose(0), size::factory_close(offer.lock, members)),
+    ] {
         let vsize = weight.to_vbytes_ceil();
         let (found, limit) = if weight > MAX_STANDARD_WEIGHT {
             (format!("{} WU", weight.to_wu()), format!("{} WU", MAX_STANDARD_WEIGHT.to_wu()))
-        } else if version == TxVersion::Three && vsize > MAX_TRUC_VSIZE {
+        } else if offer.version == TxVersion::Three && vsize > MAX_TRUC_VSIZE {
             (format!("{vsize} vB"), format!("{MAX_TRUC_VSIZE} vB for version 3"))
         } else {
             continue;

@@ -1,18 +1,34 @@
 //! The factory that a scenario describes.
 
 use bitcoin::Amount;
-use factory_core::{Budget, Offer, Split, TermsError};
+use factory_core::{Budget, ChannelRules, FeeRule, Offer, RefundLocks, TermsError};
+use rand_core::Rng as _;
 
-use crate::scenario::Scenario;
 use crate::scenario::check::version;
+use crate::scenario::{CloseFee, Count, Scenario};
+use crate::seed;
 
 /// The conditions that the operator offers.
 pub(crate) fn offer(scenario: &Scenario) -> Offer {
     let spec = &scenario.factory;
+    let locks = spec.refund_locks.value;
+    let blocks = |count: Count| u16::try_from(count.0).expect("a scenario that has been checked has locks of 16 bits");
     Offer {
         version: version(spec.version.value.0).expect("a scenario that has been checked has version 2 or 3"),
+        lock: spec.lock.value.0,
         feerate: spec.feerate.value.0,
+        close_fee: match &spec.close_fee.value {
+            CloseFee::Exact => FeeRule::Exact,
+            CloseFee::Premium(rate) => FeeRule::Premium(rate.0),
+            CloseFee::Ladder(rungs) => FeeRule::Ladder(rungs.iter().map(|rung| rung.0).collect()),
+        },
         confirmations: spec.confirmations.0,
+        refund_locks: RefundLocks {
+            initial: blocks(locks.initial),
+            step: blocks(locks.step),
+            minimum: blocks(locks.minimum),
+        },
+        patience: spec.patience.0,
     }
 }
 
@@ -26,16 +42,14 @@ pub(crate) fn budget(scenario: &Scenario) -> Result<Budget, TermsError> {
     Budget::new(&offer(scenario), &capacities(scenario))
 }
 
-/// What every party must end with, if the members' balances are these: the operator, then the members.
-pub(crate) fn final_amounts(scenario: &Scenario, balances: &[Amount]) -> (Amount, Vec<Amount>) {
-    let budget = budget(scenario).expect("a scenario that has been checked makes a factory");
-    let capacity = scenario.factory.capacity.value.0;
-    let mut operator = Amount::ZERO;
-    let members = balances.iter().map(|balance| {
-        let split = Split::new(capacity, *balance, budget.close_fee).expect("payments have been checked");
-        operator += split.operator.unwrap_or(Amount::ZERO);
-        split.member.unwrap_or(Amount::ZERO)
-    });
-    let members = members.collect();
-    (operator, members)
+/// What the states of a member's channel have to keep to.
+pub(crate) fn channel_rules(scenario: &Scenario, member: u32) -> ChannelRules {
+    ChannelRules::new(member, &offer(scenario), scenario.factory.capacity.value.0)
+}
+
+/// The preimage that a scenario calls by that name.
+pub(crate) fn preimage(scenario: &Scenario, secret: &str) -> [u8; 32] {
+    let mut preimage = [0; 32];
+    seed::stream(scenario.seed, &format!("secret/{secret}")).fill_bytes(&mut preimage);
+    preimage
 }

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use bitcoin::{Amount, Txid};
+use bitcoin::{Amount, OutPoint, Txid};
 use factory_core::TxName;
 use factory_core::tx::Complete;
 
@@ -51,6 +51,8 @@ pub struct Record {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     records: BTreeMap<TxName, Record>,
+    /// Which of them spend an output.
+    spenders: HashMap<OutPoint, Vec<TxName>>,
 }
 
 impl Status {
@@ -100,6 +102,9 @@ impl Ledger {
     /// Follows a transaction from now on, if it is not followed yet.
     pub fn follow(&mut self, name: TxName, tx: &Arc<Complete>) {
         if let Entry::Vacant(place) = self.records.entry(name) {
+            for input in &tx.transaction().input {
+                self.spenders.entry(input.previous_output).or_default().push(name);
+            }
             place.insert(Record { tx: Arc::clone(tx), status: Status::Signed, measured: None });
         }
     }
@@ -114,18 +119,76 @@ impl Ledger {
         self.records.get(&name)
     }
 
+    /// Whether the node has a transaction, in its mempool or in a block.
+    pub fn is_known(&self, name: TxName) -> bool {
+        let status = self.get(name).map(|record| record.status);
+        matches!(status, Some(Status::InMempool | Status::Confirmed(_)))
+    }
+
+    /// Whether a transaction is in a block.
+    pub fn is_confirmed(&self, name: TxName) -> bool {
+        matches!(self.get(name).map(|record| record.status), Some(Status::Confirmed(_)))
+    }
+
     /// Looks where everything stands after the node accepted `name`. Returns what that replaced.
     ///
     /// # Errors
     ///
     /// [`RpcError`], if the node does not answer.
     pub async fn accepted(&mut self, name: TxName, rpc: &Rpc) -> Result<Vec<TxName>, RpcError> {
-        let Some(record) = self.records.get_mut(&name) else { return Ok(Vec::new()) };
+        if !self.measure(name, rpc).await? {
+            return Ok(Vec::new());
+        }
+        let mempool = rpc.mempool().await?.into_iter().collect();
+        Ok(self.left_mempool(name, &mempool))
+    }
+
+    /// Enters that the node accepted `name`, one of many: what else that changed is left to [`Ledger::refresh`],
+    /// unless it took the place of another transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError`], if the node does not answer.
+    pub async fn accepted_among_others(&mut self, name: TxName, rpc: &Rpc) -> Result<(), RpcError> {
+        if self.has_rival(name) {
+            self.accepted(name, rpc).await.map(|_| ())
+        } else {
+            self.measure(name, rpc).await.map(|_| ())
+        }
+    }
+
+    /// Looks what is no longer in the mempool, though nothing took its place.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError`], if the node does not answer.
+    pub async fn refresh(&mut self, rpc: &Rpc) -> Result<(), RpcError> {
+        let mempool: HashSet<Txid> = rpc.mempool().await?.into_iter().collect();
+        for record in self.records.values_mut() {
+            if record.status == Status::InMempool && !mempool.contains(&record.tx.txid()) {
+                record.status = Status::Evicted;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something else that spends what `name` spends is in the mempool.
+    fn has_rival(&self, name: TxName) -> bool {
+        let Some(record) = self.get(name) else { return false };
+        let spenders = |outpoint| self.spenders.get(&outpoint).into_iter().flatten();
+        let inputs = record.tx.transaction().input.iter();
+        inputs
+            .flat_map(|input| spenders(input.previous_output))
+            .any(|other| *other != name && self.get(*other).is_some_and(|other| other.status == Status::InMempool))
+    }
+
+    /// Enters that `name` is in the mempool, with the sizes and the fee that the node gives. Says whether it is known.
+    async fn measure(&mut self, name: TxName, rpc: &Rpc) -> Result<bool, RpcError> {
+        let Some(record) = self.records.get_mut(&name) else { return Ok(false) };
         let entry = rpc.mempool_entry(record.tx.txid()).await?;
         record.status = Status::InMempool;
         record.measured = Some(Measured { vsize: entry.vsize, weight: entry.weight, fee: entry.fees.base });
-        let mempool = rpc.mempool().await?.into_iter().collect();
-        Ok(self.left_mempool(name, &mempool))
+        Ok(true)
     }
 
     /// Enters what `block` confirms, and what it made impossible.
@@ -142,13 +205,7 @@ impl Ledger {
                 record.measured = Some(Measured { vsize: found.vsize, weight: found.weight, fee });
             }
         }
-        let mempool: HashSet<Txid> = rpc.mempool().await?.into_iter().collect();
-        for record in self.records.values_mut() {
-            if record.status == Status::InMempool && !mempool.contains(&record.tx.txid()) {
-                record.status = Status::Evicted;
-            }
-        }
-        Ok(())
+        self.refresh(rpc).await
     }
 
     /// Marks what is no longer in the mempool, now that `by` is: replaced, if it conflicts with `by` or spends what

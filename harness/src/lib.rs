@@ -3,6 +3,7 @@
 //! A [`scenario`] says what happens to a factory; [`scenario::run`] plays it on a [`node::Node`], with parties that each
 //! hold their own keys, and gives a [`report::RunReport`]. The protocol itself is the crate `factory_core`.
 
+mod book;
 mod factory;
 mod ledger;
 mod parties;

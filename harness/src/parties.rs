@@ -1,24 +1,34 @@
 //! The operator and the members, and the links that carry their messages.
 
-use std::collections::VecDeque;
+mod links;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use bitcoin::{ScriptBuf, Txid};
-use factory_core::protocol::{Agreement, Command, Effect, Event, Input, Member, Operator, ProtocolError};
+use bitcoin::{OutPoint, ScriptBuf, Transaction};
+use factory_core::protocol::{
+    Agreement, Block, ChannelEnd, Command, Effect, Event, Input, Member, Operator, ProtocolError,
+};
 use factory_core::tx::Complete;
 use factory_core::tx::funding::Coin;
 use factory_core::{Factory, MemberKeys, OperatorKeys, Party, TxName, Wallet};
 use rand_chacha::ChaCha20Rng;
 
 use crate::factory::{capacities, offer};
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Withheld};
 use crate::seed;
+use links::Links;
 
 /// All parties of one factory. Messages arrive in the order in which they were sent, so that a run can be reproduced.
 #[derive(Debug)]
 pub struct Parties {
     operator: Seat<Operator>,
     members: Vec<Seat<Member>>,
+    links: Links,
+    /// Those that do not see the chain.
+    offline: BTreeSet<Party>,
+    /// Who wants to see what creates and what spends an output.
+    watchers: HashMap<OutPoint, BTreeSet<Party>>,
 }
 
 /// A party with what only it has.
@@ -33,26 +43,11 @@ struct Seat<T> {
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// What they publish.
-    pub broadcasts: Vec<(TxName, Arc<Complete>)>,
-    /// What they want to be told of: that a transaction has so many confirmations.
-    pub watches: Vec<Watch>,
+    pub broadcasts: Vec<(Party, TxName, Arc<Complete>)>,
     /// What they report.
     pub events: Vec<(Party, Event)>,
-    /// How many messages they exchanged.
+    /// How many messages arrived.
     pub messages: usize,
-}
-
-/// A party's wish to be told when a transaction has so many confirmations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Watch {
-    /// Who wants to know.
-    pub party: Party,
-    /// Which transaction.
-    pub tx: TxName,
-    /// Its identifier.
-    pub txid: Txid,
-    /// How many confirmations.
-    pub confirmations: u32,
 }
 
 /// Returned when a party refuses what it is told.
@@ -90,7 +85,13 @@ impl Parties {
                 payout,
             }
         });
-        Parties { members: members.collect(), operator }
+        Parties {
+            members: members.collect(),
+            operator,
+            links: Links::default(),
+            offline: BTreeSet::new(),
+            watchers: HashMap::new(),
+        }
     }
 
     /// Gives `party` a command, and lets the parties talk until they are done.
@@ -102,14 +103,61 @@ impl Parties {
         self.deliver([(party, Input::Command(command))])
     }
 
-    /// Tells each of `watches` that its transaction has the confirmations that it waits for.
+    /// Shows everybody who sees the chain its next block: its height to each, and each of `txs` to those who watch an
+    /// output that it creates or spends.
     ///
     /// # Errors
     ///
-    /// [`PartyError`], if a party does not expect that.
-    pub fn confirmed(&mut self, watches: &[Watch]) -> Result<Outcome, PartyError> {
-        let input = |watch: &Watch| Input::Confirmed { tx: watch.tx, confirmations: watch.confirmations };
-        self.deliver(watches.iter().map(|watch| (watch.party, input(watch))))
+    /// [`PartyError`], if a party refuses what another says to that.
+    pub fn block(&mut self, height: u32, txs: &[Arc<Transaction>]) -> Result<Outcome, PartyError> {
+        let mut shown: BTreeMap<Party, Vec<Arc<Transaction>>> = BTreeMap::new();
+        for tx in txs {
+            let txid = tx.compute_txid();
+            let spent = tx.input.iter().map(|input| input.previous_output);
+            let created = (0..tx.output.len() as u32).map(|vout| OutPoint::new(txid, vout));
+            let watchers = spent.chain(created).filter_map(|outpoint| self.watchers.get(&outpoint));
+            let concerned: BTreeSet<Party> = watchers.flatten().copied().collect();
+            for party in concerned {
+                shown.entry(party).or_default().push(Arc::clone(tx));
+            }
+        }
+        let everybody = [Party::Operator].into_iter().chain((0..self.members.len() as u32).map(Party::Member));
+        let see = everybody.filter(|party| !self.offline.contains(party));
+        let blocks = see.map(|party| {
+            let txs = shown.remove(&party).unwrap_or_default();
+            (party, Input::Block(Block { height, txs }))
+        });
+        let blocks: Vec<_> = blocks.collect();
+        self.deliver(blocks)
+    }
+
+    /// From now on `party` neither gets nor sends messages.
+    pub fn silence(&mut self, party: Party) {
+        self.links.silence(party);
+    }
+
+    /// From now on `party` does not see the chain either.
+    pub fn take_offline(&mut self, party: Party) {
+        self.links.silence(party);
+        self.offline.insert(party);
+    }
+
+    /// From now on `from` keeps back what it owes.
+    pub fn withhold(&mut self, from: Party, what: Withheld) {
+        self.links.withhold(from, what);
+    }
+
+    /// What was to be kept back, and never was sent.
+    pub fn withheld_in_vain(&self) -> impl Iterator<Item = (Party, Withheld)> {
+        self.links.in_vain()
+    }
+
+    /// A party's end of a member's channel, if it has one.
+    pub fn channel(&self, party: Party, member: u32) -> Option<&ChannelEnd> {
+        match party {
+            Party::Operator => self.operator.party.channel(member),
+            Party::Member(index) => self.members.get(index as usize)?.party.channel(member),
+        }
     }
 
     /// The factory, once its terms are agreed.
@@ -135,13 +183,17 @@ impl Parties {
             for effect in self.handle(party, input)? {
                 match effect {
                     Effect::Send { to, message } => {
-                        outcome.messages += 1;
-                        queue.push_back((to, Input::Message { from: party, message }));
+                        if self.links.carry(party, to, &message) {
+                            outcome.messages += 1;
+                            queue.push_back((to, Input::Message { from: party, message }));
+                        }
                     }
-                    Effect::Broadcast { name, tx } => outcome.broadcasts.push((name, tx)),
-                    Effect::Watch { tx, txid, confirmations } => {
-                        outcome.watches.push(Watch { party, tx, txid, confirmations });
+                    Effect::Broadcast { name, tx } => outcome.broadcasts.push((party, name, tx)),
+                    Effect::Watch(outpoint) => {
+                        self.watchers.entry(outpoint).or_default().insert(party);
                     }
+                    // No party of a scenario is restarted, so none needs what it stored.
+                    Effect::Persist(_) => {}
                     Effect::Report(event) => outcome.events.push((party, event)),
                 }
             }

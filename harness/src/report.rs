@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, Table, presets};
+use factory_core::{Party, TxName};
 use serde::{Serialize, Serializer};
 
 use crate::ledger::{Record, Status};
@@ -55,6 +56,8 @@ pub struct RunReport {
     pub balances: Entries<BalanceReport>,
     /// Whether what went into the factory came out of it.
     pub money: Option<MoneyReport>,
+    /// What parties published of their own accord, and the node refused.
+    pub refused: Vec<RefusedReport>,
     /// The blocks that were mined.
     pub blocks: Vec<BlockReport>,
     /// The steps, with how long each took.
@@ -127,6 +130,22 @@ pub struct MoneyReport {
     pub outputs_sat: u64,
     /// What the confirmed transactions paid to miners.
     pub fees_sat: u64,
+    /// What of the outputs lies in HTLCs that nobody has taken yet.
+    pub outstanding_sat: u64,
+}
+
+/// A transaction that a party published of its own accord, and that the node refused. Parties publish again with every
+/// block, so this is no failure by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusedReport {
+    /// The transaction.
+    pub tx: String,
+    /// The party.
+    pub by: String,
+    /// The node's reason.
+    pub reason: String,
+    /// How often that happened.
+    pub times: u32,
 }
 
 /// A block.
@@ -200,12 +219,23 @@ impl RunReport {
             transactions: Entries::default(),
             balances: Entries::default(),
             money: None,
+            refused: Vec::new(),
             blocks: Vec::new(),
             steps: Vec::new(),
             messages: 0,
             files: None,
             logs: String::new(),
             duration_ms: 0,
+        }
+    }
+
+    /// Enters that the node refused what a party published of its own accord.
+    pub(crate) fn refuse(&mut self, by: Party, tx: TxName, reason: &str) {
+        let (tx, by) = (tx.to_string(), by.to_string());
+        let known = |refused: &&mut RefusedReport| refused.tx == tx && refused.by == by && refused.reason == reason;
+        match self.refused.iter_mut().find(known) {
+            Some(refused) => refused.times += 1,
+            None => self.refused.push(RefusedReport { tx, by, reason: reason.to_owned(), times: 1 }),
         }
     }
 
@@ -261,6 +291,16 @@ impl fmt::Display for RunReport {
             let (funding, outputs, fees) =
                 (grouped(money.funding_sat), grouped(money.outputs_sat), grouped(money.fees_sat));
             writeln!(f, "\nfunding {funding} sat = outputs {outputs} sat + fees {fees} sat")?;
+            if money.outstanding_sat > 0 {
+                writeln!(
+                    f,
+                    "{} sat of the outputs are in HTLCs that nobody has taken",
+                    grouped(money.outstanding_sat)
+                )?;
+            }
+        }
+        for RefusedReport { tx, by, reason, times } in &self.refused {
+            writeln!(f, "refused: {tx} by {by}: {reason} ({times} times)")?;
         }
         if !self.failures.is_empty() {
             writeln!(f)?;

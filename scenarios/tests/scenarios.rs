@@ -1,4 +1,4 @@
-//! Runs every scenario of this package, each as one test: `cargo test -p scenarios`.
+//! Runs every scenario of this package on each kind of node, each as one test: `cargo test -p scenarios`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,6 +7,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use shopfloor::node::provision::Env;
 use shopfloor::report::Verdict;
 use shopfloor::scenario::{self, Options};
+
+/// What the figures of every scenario hold for.
+const KINDS: [&str; 2] = ["core-31", "knots-29"];
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
@@ -18,16 +21,21 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let trials = files.into_iter().map(|file| {
+    let trials = files.into_iter().flat_map(|file| {
         let name = file.strip_prefix(root).unwrap_or(&file).with_extension("").display().to_string();
-        Trial::test(name, move || run(&file))
+        KINDS.map(|kind| {
+            let file = file.clone();
+            Trial::test(format!("{name} on {kind}"), move || run(&file, kind))
+        })
     });
     libtest_mimic::run(&args, trials.collect()).exit_code()
 }
 
 /// Passes if the scenario does. A scenario that is skipped has shown nothing, so here it fails, and says what it lacks.
-fn run(file: &Path) -> Result<(), Failed> {
-    let loaded = scenario::load(file, &[])?;
+fn run(file: &Path, kind: &str) -> Result<(), Failed> {
+    let nodes = scenario::load(file, &[])?.scenario.nodes.value;
+    let overrides: Result<Vec<_>, _> = nodes.keys().map(|node| format!("nodes.{node}.kind={kind}").parse()).collect();
+    let loaded = scenario::load(file, &overrides?)?;
     let env = Env::from_process()?;
     let runtime = tokio::runtime::Runtime::new()?;
     let options = Options { env: &env, keep: false, on_step: |_| {} };

@@ -1,126 +1,106 @@
-//! The one way in which parties sign a transaction together: MuSig2 (BIP 327) in two rounds, with the operator as
-//! coordinator and as last signer.
+//! How all parties sign together: in two rounds, with the operator as coordinator and as last signer.
 //!
-//! A [`Coordinator`] is the operator's side of a signing session, a [`Participant`] a member's. Both fail before they
-//! change: a refused message leaves them as they were.
+//! A [`Coordinator`] is the operator's side of a signing session, a [`Participant`] a member's. All variants of the
+//! transaction are signed at once, each with nonces of its own. Both sides fail before they change: a refused message
+//! leaves them as they were.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use bitcoin::Amount;
 use rand_core::CryptoRng;
-use secp256k1::musig::{AggregatedNonce, PartialSignature, PublicNonce, Session};
-use secp256k1::{Keypair, PublicKey, schnorr};
+use secp256k1::Keypair;
 
-use super::{Proposal, Reason};
-use crate::channel::{Channel, CloseError};
+use super::message::{Joint, Proposal, Proposed, WireWitness};
+use super::{Mismatch, Reason};
 use crate::factory::Factory;
-use crate::lock::{Lock, Signer};
+use crate::lock::{AggregateNonce, Lock, Nonce, Session, Share, Signer};
 use crate::name::{Party, TxName};
 use crate::terms::party;
-use crate::tx::{Complete, FactoryClose, Unsigned, channel_close};
+use crate::tx::{Complete, FactoryClose, Unsigned};
 
-/// A transaction to sign, as this party has derived it.
+/// What is signed, as this party has derived it.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     factory: Arc<Factory>,
-    subject: Subject,
-}
-
-#[derive(Clone, Debug)]
-enum Subject {
-    Allocation,
-    Close { member: u32, balance: Amount, state: u64, unsigned: Unsigned },
-    FactoryClose(Arc<FactoryClose>),
+    close: Option<Arc<FactoryClose>>,
 }
 
 impl Task {
     pub(super) fn allocation(factory: &Arc<Factory>) -> Self {
-        Task { factory: factory.clone(), subject: Subject::Allocation }
-    }
-
-    pub(super) fn close(factory: &Arc<Factory>, member: u32, channel: &Channel) -> Result<Self, CloseError> {
-        let (balance, state) = (channel.member(), channel.state());
-        let unsigned = channel_close::build(factory, member, balance)?;
-        Ok(Task { factory: factory.clone(), subject: Subject::Close { member, balance, state, unsigned } })
+        Task { factory: factory.clone(), close: None }
     }
 
     pub(super) fn factory_close(factory: &Arc<Factory>, close: &Arc<FactoryClose>) -> Self {
-        Task { factory: factory.clone(), subject: Subject::FactoryClose(close.clone()) }
+        Task { factory: factory.clone(), close: Some(close.clone()) }
     }
 
-    pub(super) fn name(&self) -> TxName {
-        match &self.subject {
-            Subject::Allocation => TxName::Allocation,
-            Subject::Close { member, .. } => TxName::Close(*member),
-            Subject::FactoryClose(_) => TxName::FactoryClose,
-        }
+    pub(super) fn joint(&self) -> Joint {
+        if self.close.is_some() { Joint::FactoryClose } else { Joint::Allocation }
+    }
+
+    /// The names of the variants.
+    pub(super) fn names(&self) -> Vec<TxName> {
+        names(self.joint(), self.variants().len())
     }
 
     pub(super) fn proposal(&self) -> Proposal {
-        match &self.subject {
-            Subject::Allocation => Proposal::Allocation,
-            Subject::Close { balance, state, .. } => Proposal::Close { balance: *balance, state: *state },
-            Subject::FactoryClose(close) => Proposal::FactoryClose(close.clone()),
+        let sighash = self.lock().kind().sighash_type();
+        match &self.close {
+            None => Proposal::Allocation(Proposed::new(self.factory.allocation(), sighash)),
+            Some(close) => Proposal::FactoryClose {
+                balances: close.balances().clone(),
+                rungs: close.rungs().iter().map(|rung| Proposed::new(rung, sighash)).collect(),
+            },
         }
     }
 
-    /// Whether `proposal` proposes this.
-    pub(super) fn is(&self, proposal: &Proposal) -> bool {
-        match (&self.subject, proposal) {
-            (Subject::Allocation, Proposal::Allocation) => true,
-            (Subject::Close { balance, state, .. }, Proposal::Close { balance: found_balance, state: found_state }) => {
-                (balance, state) == (found_balance, found_state)
-            }
-            (Subject::FactoryClose(close), Proposal::FactoryClose(found)) => {
-                close.unsigned().txid() == found.unsigned().txid()
-            }
-            _ => false,
-        }
-    }
-
-    /// The members that sign.
-    pub(super) fn signers(&self) -> Range<u32> {
-        match &self.subject {
-            Subject::Close { member, .. } => *member..member + 1,
-            _ => 0..self.factory.terms().members().len() as u32,
-        }
-    }
-
-    fn unsigned(&self) -> &Unsigned {
-        match &self.subject {
-            Subject::Allocation => self.factory.allocation(),
-            Subject::Close { unsigned, .. } => unsigned,
-            Subject::FactoryClose(close) => close.unsigned(),
+    fn variants(&self) -> &[Unsigned] {
+        match &self.close {
+            None => std::slice::from_ref(self.factory.allocation()),
+            Some(close) => close.rungs(),
         }
     }
 
     fn lock(&self) -> &Lock {
-        match &self.subject {
-            Subject::Close { member, .. } => &self.factory.terms().channel_locks()[*member as usize],
-            _ => self.factory.terms().factory_lock(),
-        }
+        self.factory.terms().factory_lock()
     }
 
-    fn public_key(&self, member: u32) -> PublicKey {
-        let public = &self.factory.terms().members()[member as usize].public;
-        if let Subject::Close { .. } = self.subject { public.channel } else { public.factory }
+    /// Puts the witnesses in, if every one is good.
+    pub(super) fn complete(&self, witnesses: &[WireWitness]) -> Result<Vec<Arc<Complete>>, Reason> {
+        counted("witnesses", self.variants().len(), witnesses.len())?;
+        let complete = |(variant, witness): (&Unsigned, &WireWitness)| {
+            Ok(Arc::new(variant.complete(self.lock(), witness.0.clone())?))
+        };
+        self.variants().iter().zip(witnesses).map(complete).collect()
     }
 
-    fn complete(&self, signature: &schnorr::Signature) -> Result<Arc<Complete>, Reason> {
-        Ok(Arc::new(self.unsigned().complete(self.lock(), signature)?))
+    fn draw(&self, key: &Keypair, rng: &mut dyn CryptoRng) -> Vec<Signer> {
+        self.variants().iter().map(|variant| Signer::new(rng, self.lock(), key, variant.sighash())).collect()
     }
 
-    fn draw(&self, key: &Keypair, rng: &mut (impl CryptoRng + ?Sized)) -> Signer {
-        Signer::new(rng, self.lock(), key, self.unsigned().sighash())
+    fn sessions(&self, aggregates: &[AggregateNonce]) -> Result<Vec<Session>, Reason> {
+        counted("aggregate nonces", self.variants().len(), aggregates.len())?;
+        let session = |(variant, aggregate): (&Unsigned, _)| Ok(self.lock().session(aggregate, variant.sighash())?);
+        self.variants().iter().zip(aggregates).map(session).collect()
     }
 
-    fn session(&self, aggregate: AggregatedNonce) -> Session {
-        self.lock().session(aggregate, self.unsigned().sighash())
+    fn sign(&self, signers: Vec<Signer>, sessions: &[Session], key: &Keypair) -> Vec<Share> {
+        signers.into_iter().zip(sessions).map(|(signer, session)| signer.sign(self.lock(), session, key)).collect()
     }
 }
 
-/// One value from each member that signs.
+/// The names of the variants of what all sign together.
+pub(super) fn names(joint: Joint, variants: usize) -> Vec<TxName> {
+    match joint {
+        Joint::Allocation => vec![TxName::Allocation],
+        Joint::FactoryClose => (0..variants as u8).map(TxName::FactoryClose).collect(),
+    }
+}
+
+fn counted(field: &'static str, expected: usize, found: usize) -> Result<(), Mismatch> {
+    super::check::same(field, &expected, &found)
+}
+
+/// One value from each member.
 #[derive(Debug)]
 struct Gathered<T> {
     values: Vec<Option<T>>,
@@ -128,25 +108,28 @@ struct Gathered<T> {
 }
 
 impl<T: PartialEq> Gathered<T> {
-    fn new(signers: usize) -> Self {
-        Gathered { values: (0..signers).map(|_| None).collect(), missing: signers }
+    fn new(members: usize) -> Self {
+        Gathered { values: (0..members).map(|_| None).collect(), missing: members }
     }
 
-    /// Takes a value in. Says whether all are there now, and were not before.
-    fn put(&mut self, slot: usize, value: T, what: &'static str) -> Result<bool, Reason> {
-        match &self.values[slot] {
-            Some(known) if *known == value => Ok(false),
-            Some(_) => Err(Reason::Contradiction(what)),
-            None => {
-                self.values[slot] = Some(value);
-                self.missing -= 1;
-                Ok(self.missing == 0)
-            }
-        }
+    fn get(&self, member: u32) -> Option<&T> {
+        self.values[member as usize].as_ref()
+    }
+
+    /// Enters the value of a member of whom there is none. Says whether all are there now.
+    fn put(&mut self, member: u32, value: T) -> bool {
+        self.values[member as usize] = Some(value);
+        self.missing -= 1;
+        self.missing == 0
     }
 
     fn all(&self) -> impl Iterator<Item = &T> {
         self.values.iter().flatten()
+    }
+
+    fn missing(&self) -> Vec<Party> {
+        let missing = self.values.iter().enumerate().filter(|(_, value)| value.is_none());
+        missing.map(|(member, _)| party(member)).collect()
     }
 }
 
@@ -156,14 +139,16 @@ pub(super) struct Coordinator {
     task: Task,
     session: u32,
     stage: Stage,
+    /// How many blocks have passed since the session began.
+    pub(super) age: u32,
 }
 
 #[derive(Debug)]
 enum Stage {
-    Nonces { own: Signer, nonces: Gathered<PublicNonce> },
-    Partials { own: Signer, session: Session, nonces: Gathered<PublicNonce>, partials: Gathered<PartialSignature> },
-    Signed { signature: schnorr::Signature, held: Gathered<()> },
-    Failed,
+    Nonces { own: Vec<Signer>, nonces: Gathered<Vec<Nonce>> },
+    Shares { own: Vec<Signer>, sessions: Vec<Session>, nonces: Gathered<Vec<Nonce>>, shares: Gathered<Vec<Share>> },
+    Signed { witnesses: Arc<Vec<WireWitness>>, held: Gathered<()> },
+    Failed(Vec<Party>),
 }
 
 /// What a message leads to.
@@ -172,30 +157,27 @@ pub(super) enum Progress {
     /// Nothing, yet.
     None,
     /// All nonces are there.
-    Aggregate(AggregatedNonce),
-    /// All partial signatures are there, and the signature is good.
-    Signed(schnorr::Signature, Arc<Complete>),
-    /// All partial signatures are there, and these are wrong.
+    Aggregates(Arc<Vec<AggregateNonce>>),
+    /// All shares are there, and the signatures are good.
+    Signed(Arc<Vec<WireWitness>>, Vec<Arc<Complete>>),
+    /// All shares are there, and those of these members are wrong.
     Failed(Vec<Party>),
-    /// Every member that signs holds the transaction.
+    /// Every member holds the transaction.
     HeldByAll,
 }
 
 impl Coordinator {
-    /// Begins the first session. `key` is the operator's for this transaction.
-    pub(super) fn new(task: Task, key: &Keypair, rng: &mut (impl CryptoRng + ?Sized)) -> Self {
-        let stage = Coordinator::first_stage(&task, key, rng);
-        Coordinator { task, session: 1, stage }
+    /// Begins a session. `key` is the operator's.
+    pub(super) fn new(task: Task, session: u32, key: &Keypair, rng: &mut dyn CryptoRng) -> Self {
+        let nonces = Gathered::new(task.factory.terms().members().len());
+        let stage = Stage::Nonces { own: task.draw(key, rng), nonces };
+        Coordinator { task, session, stage, age: 0 }
     }
 
-    /// Begins another session of the same transaction, with fresh nonces.
-    pub(super) fn renew(&mut self, key: &Keypair, rng: &mut (impl CryptoRng + ?Sized)) {
-        self.stage = Coordinator::first_stage(&self.task, key, rng);
-        self.session += 1;
-    }
-
-    fn first_stage(task: &Task, key: &Keypair, rng: &mut (impl CryptoRng + ?Sized)) -> Stage {
-        Stage::Nonces { own: task.draw(key, rng), nonces: Gathered::new(task.signers().len()) }
+    /// A session that has ended well, of which only the acknowledgements are missing.
+    pub(super) fn signed(task: Task, session: u32, witnesses: Arc<Vec<WireWitness>>) -> Self {
+        let held = Gathered::new(task.factory.terms().members().len());
+        Coordinator { task, session, stage: Stage::Signed { witnesses, held }, age: 0 }
     }
 
     pub(super) fn task(&self) -> &Task {
@@ -206,84 +188,129 @@ impl Coordinator {
         self.session
     }
 
-    /// The signature, if there is one, and who has not acknowledged that it holds the transaction.
-    pub(super) fn unacknowledged(&self) -> Option<(schnorr::Signature, Vec<u32>)> {
-        let Stage::Signed { signature, held } = &self.stage else { return None };
-        let missing = self.task.signers().zip(&held.values).filter(|(_, held)| held.is_none());
-        Some((*signature, missing.map(|(member, _)| member).collect()))
+    /// The witnesses, if the session has ended well, and who has not acknowledged that it holds them.
+    pub(super) fn unacknowledged(&self) -> Option<(Arc<Vec<WireWitness>>, Vec<Party>)> {
+        let Stage::Signed { witnesses, held } = &self.stage else { return None };
+        Some((witnesses.clone(), held.missing()))
     }
 
-    fn slot(&self, member: u32) -> usize {
-        (member - self.task.signers().start) as usize
-    }
-
-    /// A nonce from `member`, which is one of the signers.
-    pub(super) fn nonce(&mut self, member: u32, nonce: PublicNonce) -> Result<Progress, Reason> {
-        let slot = self.slot(member);
-        match &mut self.stage {
-            Stage::Nonces { nonces, .. } => {
-                if !nonces.put(slot, nonce, "nonce")? {
-                    return Ok(Progress::None);
-                }
-            }
-            Stage::Partials { nonces, .. } => {
-                nonces.put(slot, nonce, "nonce")?;
-                return Ok(Progress::None);
-            }
-            Stage::Signed { .. } | Stage::Failed => return Ok(Progress::None),
+    /// Whom the session waits for.
+    pub(super) fn missing(&self) -> Vec<Party> {
+        match &self.stage {
+            Stage::Nonces { nonces, .. } => nonces.missing(),
+            Stage::Shares { shares, .. } => shares.missing(),
+            Stage::Signed { held, .. } => held.missing(),
+            Stage::Failed(culprits) => culprits.clone(),
         }
-        let Stage::Nonces { own, nonces } = std::mem::replace(&mut self.stage, Stage::Failed) else {
-            unreachable!("the stage was just matched")
+    }
+
+    /// Nonces from `member`.
+    pub(super) fn nonces(&mut self, member: u32, found: Vec<Nonce>) -> Result<Progress, Reason> {
+        counted("nonces", self.task.variants().len(), found.len())?;
+        let known = match &self.stage {
+            Stage::Nonces { nonces, .. } | Stage::Shares { nonces, .. } => nonces.get(member),
+            Stage::Signed { .. } | Stage::Failed(_) => return Ok(Progress::None),
         };
-        let own_nonce = own.public();
-        let aggregate = AggregatedNonce::new(&nonces.all().chain([&own_nonce]).collect::<Vec<_>>());
-        let partials = Gathered::new(nonces.values.len());
-        self.stage = Stage::Partials { own, session: self.task.session(aggregate), nonces, partials };
-        Ok(Progress::Aggregate(aggregate))
+        if let Some(known) = known {
+            return if *known == found { Ok(Progress::None) } else { Err(Reason::Contradiction("nonce")) };
+        }
+        // Nonces of another kind of lock are found here, while it is clear whose they are.
+        for nonce in &found {
+            self.task.lock().aggregate([nonce])?;
+        }
+        let Stage::Nonces { own, nonces } = &mut self.stage else { return Ok(Progress::None) };
+        if !nonces.put(member, found) {
+            return Ok(Progress::None);
+        }
+        let (own, nonces) = (std::mem::take(own), std::mem::replace(nonces, Gathered::new(0)));
+        let aggregate = |(variant, own): (usize, &Signer)| {
+            let own = own.public();
+            let of_members = nonces.all().map(|nonces| &nonces[variant]);
+            self.task.lock().aggregate(of_members.chain([&own]))
+        };
+        let aggregates: Vec<_> = own.iter().enumerate().map(aggregate).collect::<Result<_, _>>()?;
+        let sessions = self.task.sessions(&aggregates)?;
+        let shares = Gathered::new(nonces.values.len());
+        self.stage = Stage::Shares { own, sessions, nonces, shares };
+        Ok(Progress::Aggregates(Arc::new(aggregates)))
     }
 
-    /// A partial signature from `member`, which is one of the signers. The last one makes the operator add its own.
-    pub(super) fn partial(
-        &mut self,
-        member: u32,
-        partial: PartialSignature,
-        key: &Keypair,
-    ) -> Result<Progress, Reason> {
-        let slot = self.slot(member);
-        match &mut self.stage {
-            Stage::Nonces { .. } => return Err(Reason::Unexpected("a partial signature before the aggregate nonce")),
-            Stage::Partials { partials, .. } => {
-                if !partials.put(slot, partial, "partial signature")? {
-                    return Ok(Progress::None);
-                }
-            }
-            Stage::Signed { .. } | Stage::Failed => return Ok(Progress::None),
+    /// Shares from `member`. The last ones make the operator add its own.
+    pub(super) fn shares(&mut self, member: u32, found: Vec<Share>, key: &Keypair) -> Result<Progress, Reason> {
+        counted("shares", self.task.variants().len(), found.len())?;
+        let shares = match &mut self.stage {
+            Stage::Nonces { .. } => return Err(Reason::Unexpected("shares of signatures before the aggregate nonces")),
+            Stage::Shares { shares, .. } => shares,
+            Stage::Signed { .. } | Stage::Failed(_) => return Ok(Progress::None),
+        };
+        if let Some(known) = shares.get(member) {
+            return if *known == found { Ok(Progress::None) } else { Err(Reason::Contradiction("share")) };
         }
-        let Stage::Partials { own, session, nonces, partials } = std::mem::replace(&mut self.stage, Stage::Failed)
+        if !shares.put(member, found) {
+            return Ok(Progress::None);
+        }
+        let Stage::Shares { own, sessions, nonces, shares } =
+            std::mem::replace(&mut self.stage, Stage::Failed(Vec::new()))
         else {
             unreachable!("the stage was just matched")
         };
-        let own = own.sign(self.task.lock(), &session, key);
-        let signature = session.partial_sig_agg(&partials.all().chain([&own]).collect::<Vec<_>>()).assume_valid();
-        if let Ok(complete) = self.task.complete(&signature) {
-            self.stage = Stage::Signed { signature, held: Gathered::new(partials.values.len()) };
-            return Ok(Progress::Signed(signature, complete));
+        let own = self.task.sign(own, &sessions, key);
+        if let Some((witnesses, complete)) = self.assemble(&sessions, &shares, &own) {
+            let witnesses = Arc::new(witnesses);
+            self.stage = Stage::Signed { witnesses: witnesses.clone(), held: Gathered::new(shares.values.len()) };
+            return Ok(Progress::Signed(witnesses, complete));
         }
         // Only now is it worth a verification each. There is at least one culprit: good shares make a good signature.
-        let shares = self.task.signers().zip(nonces.all().zip(partials.all()));
-        let wrong = shares.filter(|(member, (nonce, partial))| {
-            !self.task.lock().verify_partial(&session, self.task.public_key(*member), nonce, partial)
-        });
-        Ok(Progress::Failed(wrong.map(|(member, _)| party(member as usize)).collect()))
+        let culprits = self.culprits(&sessions, &nonces, &shares);
+        self.stage = Stage::Failed(culprits.clone());
+        Ok(Progress::Failed(culprits))
     }
 
-    /// `member`, which is one of the signers, holds the transaction.
+    fn assemble(
+        &self,
+        sessions: &[Session],
+        shares: &Gathered<Vec<Share>>,
+        own: &[Share],
+    ) -> Option<(Vec<WireWitness>, Vec<Arc<Complete>>)> {
+        let terms = self.task.factory.terms();
+        let witness = |(variant, session): (usize, &Session)| {
+            let members = terms.members().iter().zip(shares.all());
+            let of_members = members.map(|(member, shares)| (member.public.factory, &shares[variant]));
+            let everybody = of_members.chain([(terms.operator().factory, &own[variant])]);
+            self.task.lock().assemble(session, everybody).map(WireWitness)
+        };
+        let witnesses: Vec<_> = sessions.iter().enumerate().map(witness).collect::<Result<_, _>>().ok()?;
+        let complete = self.task.complete(&witnesses).ok()?;
+        Some((witnesses, complete))
+    }
+
+    fn culprits(
+        &self,
+        sessions: &[Session],
+        nonces: &Gathered<Vec<Nonce>>,
+        shares: &Gathered<Vec<Share>>,
+    ) -> Vec<Party> {
+        let members = self.task.factory.terms().members();
+        let given = members.iter().zip(nonces.all().zip(shares.all())).enumerate();
+        let wrong = given.filter(|(_, (member, (nonces, shares)))| {
+            let mut variants = self.task.variants().iter().zip(sessions).zip(nonces.iter().zip(shares.iter()));
+            variants.any(|((variant, session), (nonce, share))| {
+                let (lock, key) = (self.task.lock(), &member.public.factory);
+                !lock.verify_share(session, variant.sighash(), key, nonce, share)
+            })
+        });
+        wrong.map(|(member, _)| party(member)).collect()
+    }
+
+    /// `member` holds the transaction.
     pub(super) fn held(&mut self, member: u32) -> Result<Progress, Reason> {
-        let slot = self.slot(member);
         let Stage::Signed { held, .. } = &mut self.stage else {
             return Err(Reason::Unexpected("an acknowledgement of a signature that was not sent"));
         };
-        Ok(if held.put(slot, (), "acknowledgement")? { Progress::HeldByAll } else { Progress::None })
+        if held.get(member).is_some() {
+            return Ok(Progress::None);
+        }
+        Ok(if held.put(member, ()) { Progress::HeldByAll } else { Progress::None })
     }
 }
 
@@ -297,69 +324,41 @@ pub(super) struct Participant {
 
 #[derive(Debug)]
 enum MemberStage {
-    /// The public nonce has been sent.
-    Ready(Signer),
-    /// The partial signature has been sent. The secret nonce is no more.
-    Released(AggregatedNonce),
-    /// The transaction is complete.
-    Held(schnorr::Signature),
+    /// The public nonces have been sent.
+    Ready(Vec<Signer>),
+    /// The shares have been sent. The secret nonces are no more.
+    Released(Arc<Vec<AggregateNonce>>),
 }
 
 impl Participant {
-    /// Takes part in `session`, and the nonce to send. What the member has to check comes before.
-    pub(super) fn new(
-        task: Task,
-        session: u32,
-        key: &Keypair,
-        rng: &mut (impl CryptoRng + ?Sized),
-    ) -> (Self, PublicNonce) {
-        let signer = task.draw(key, rng);
-        let nonce = signer.public();
-        (Participant { task, session, stage: MemberStage::Ready(signer) }, nonce)
-    }
-
-    pub(super) fn task(&self) -> &Task {
-        &self.task
+    /// Takes part in `session`, and the nonces to send. What the member has to check comes before.
+    pub(super) fn new(task: Task, session: u32, key: &Keypair, rng: &mut dyn CryptoRng) -> (Self, Vec<Nonce>) {
+        let signers = task.draw(key, rng);
+        let nonces = signers.iter().map(Signer::public).collect();
+        (Participant { task, session, stage: MemberStage::Ready(signers) }, nonces)
     }
 
     pub(super) fn session(&self) -> u32 {
         self.session
     }
 
-    pub(super) fn holds(&self) -> bool {
-        matches!(self.stage, MemberStage::Held(_))
-    }
-
-    /// The aggregate nonce: the partial signature to send, unless it has been sent.
-    pub(super) fn aggregate(
+    /// The aggregate nonces: the shares to send, unless they have been sent.
+    pub(super) fn aggregates(
         &mut self,
-        aggregate: AggregatedNonce,
+        aggregates: Arc<Vec<AggregateNonce>>,
         key: &Keypair,
-    ) -> Result<Option<PartialSignature>, Reason> {
+    ) -> Result<Option<Vec<Share>>, Reason> {
         match &self.stage {
             MemberStage::Ready(_) => {}
-            MemberStage::Released(known) if *known != aggregate => {
+            MemberStage::Released(known) if *known != aggregates => {
                 return Err(Reason::Contradiction("aggregate nonce"));
             }
-            MemberStage::Released(_) | MemberStage::Held(_) => return Ok(None),
+            MemberStage::Released(_) => return Ok(None),
         }
-        let MemberStage::Ready(signer) = std::mem::replace(&mut self.stage, MemberStage::Released(aggregate)) else {
+        let sessions = self.task.sessions(&aggregates)?;
+        let MemberStage::Ready(signers) = std::mem::replace(&mut self.stage, MemberStage::Released(aggregates)) else {
             unreachable!("the stage was just matched")
         };
-        Ok(Some(signer.sign(self.task.lock(), &self.task.session(aggregate), key)))
-    }
-
-    /// The signature: the complete transaction, unless it is held already.
-    pub(super) fn signature(&mut self, signature: schnorr::Signature) -> Result<Option<Arc<Complete>>, Reason> {
-        match &self.stage {
-            MemberStage::Ready(_) => Err(Reason::Unexpected("a signature that this party has no share in")),
-            MemberStage::Released(_) => {
-                let complete = self.task.complete(&signature)?;
-                self.stage = MemberStage::Held(signature);
-                Ok(Some(complete))
-            }
-            MemberStage::Held(known) if *known == signature => Ok(None),
-            MemberStage::Held(_) => Err(Reason::Contradiction("signature")),
-        }
+        Ok(Some(self.task.sign(signers, &sessions, key)))
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use bitcoin::Amount;
-
+use super::record::Key;
 use super::{Mismatch, Phase};
-use crate::channel::{CloseError, PaymentError};
+use crate::channel::{ChangeError, CloseError};
+use crate::encoding::DecodeError;
 use crate::factory::{Digest, FundingMismatch};
+use crate::lock::ShareError;
 use crate::name::{Party, TxName};
 use crate::terms::TermsError;
 use crate::tx::InvalidSignature;
@@ -92,39 +93,35 @@ pub enum Reason {
     /// Returned when a channel is frozen for its close.
     #[error("the channel of m{0} is frozen for its close")]
     Frozen(u32),
-    /// Returned when a payment is in flight in a channel already.
-    #[error("a payment is in flight in the channel of m{0}")]
+    /// Returned when a channel is to be updated that is on its way to the chain.
+    #[error("the channel of m{0} is on its way to the chain")]
+    OnChain(u32),
+    /// Returned when something is proposed or half-signed in a channel already.
+    #[error("an update is in flight in the channel of m{0}")]
     InFlight(u32),
-    /// Returned when a payment does not make the next state.
-    #[error("a payment of {} sat makes state {found}: expected state {expected}", .amount.to_sat())]
-    PaymentState {
-        /// How much is paid.
-        amount: Amount,
-        /// The next state.
-        expected: u64,
-        /// What the message says.
-        found: u64,
+    /// Returned when a channel is to be closed in which HTLCs are pending.
+    #[error("{pending} HTLCs are pending in the channel of m{channel}")]
+    HtlcsPending {
+        /// The member whose channel it is.
+        channel: u32,
+        /// How many.
+        pending: usize,
     },
-    /// Returned when a payment is not possible.
+    /// Returned when a state cannot follow another.
     #[error(transparent)]
-    Payment(#[from] PaymentError),
+    Change(#[from] ChangeError),
     /// Returned when a close is not possible.
     #[error(transparent)]
     Close(#[from] CloseError),
     /// Returned when a party is to sign the factory close and does not hold what it replaces.
     #[error("it comes before this party holds {0}")]
     NotYetHeld(TxName),
-    /// Returned when a party does not sign a transaction.
-    #[error("{party} does not sign {tx}")]
-    NotASigner {
-        /// The party.
-        party: Party,
-        /// The transaction.
-        tx: TxName,
-    },
     /// Returned when a signature is wrong.
     #[error(transparent)]
     Signature(#[from] InvalidSignature),
+    /// Returned when a nonce or a share is not for the lock.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// Returned when a transaction cannot be published.
     #[error("cannot publish {tx}: {missing}")]
     CannotPublish {
@@ -133,7 +130,15 @@ pub enum Reason {
         /// What is missing.
         missing: &'static str,
     },
-    /// Returned when the chain has a transaction that the party does not hold.
-    #[error("{0} is confirmed, and this party does not hold it")]
-    ConfirmedUnknown(TxName),
+    /// Returned when a stored record is not what this party stored.
+    #[error("the record {key}: {error}")]
+    Record {
+        /// Which.
+        key: Key,
+        /// What is wrong with it.
+        error: DecodeError,
+    },
+    /// Returned when stored records do not belong together.
+    #[error("the stored records do not belong together: {0}")]
+    Records(&'static str),
 }

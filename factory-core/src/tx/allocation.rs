@@ -1,8 +1,8 @@
-//! The allocation: spends the factory output into one channel output per member.
+//! The allocation: splits the factory output into one channel output per member.
 
 use bitcoin::{OutPoint, TxOut};
 
-use super::Unsigned;
+use super::{SEQUENCE, Unsigned};
 use crate::terms::Terms;
 
 /// The allocation of the factory at `outpoint`. Output `i` is the channel of member `i`, with its whole capacity.
@@ -11,5 +11,6 @@ pub(crate) fn build(terms: &Terms, outpoint: OutPoint) -> Unsigned {
     let outputs = channels
         .map(|(member, lock)| TxOut { value: member.capacity, script_pubkey: lock.script_pubkey().clone() })
         .collect();
-    Unsigned::new(terms.offer().version, outpoint, &terms.factory_output(), outputs)
+    let spent = (outpoint, &terms.factory_output());
+    Unsigned::new(terms.offer().version, terms.factory_lock(), spent, SEQUENCE, outputs)
 }

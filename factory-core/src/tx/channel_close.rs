@@ -2,7 +2,7 @@
 
 use bitcoin::{Amount, TxOut};
 
-use super::Unsigned;
+use super::{SEQUENCE, Unsigned};
 use crate::channel::{CloseError, Split};
 use crate::factory::Factory;
 
@@ -14,14 +14,12 @@ use crate::factory::Factory;
 /// [`CloseError`], if the channel cannot give the member that much, or there is no such member.
 pub fn build(factory: &Factory, member: u32, balance: Amount) -> Result<Unsigned, CloseError> {
     let terms = factory.terms();
-    let (Some((outpoint, channel)), Some(part)) =
-        (factory.channel_output(member), terms.members().get(member as usize))
-    else {
-        return Err(CloseError::NoSuchMember { member, members: terms.members().len() });
-    };
-    let split = Split::new(channel.value, balance, terms.close_fee())?;
+    let channel = factory.channel(member)?;
+    let split = Split::new(channel.output.value, balance, terms.close_fee())?;
     let output =
         |value: Option<Amount>, payout| value.map(|value| TxOut { value, script_pubkey: Clone::clone(payout) });
-    let outputs = [output(split.member, &part.public.payout), output(split.operator, &terms.operator().payout)];
-    Ok(Unsigned::new(terms.offer().version, outpoint, channel, outputs.into_iter().flatten().collect()))
+    let outputs =
+        [output(split.member, &channel.terms.public.payout), output(split.operator, &terms.operator().payout)];
+    let outputs = outputs.into_iter().flatten().collect();
+    Ok(Unsigned::new(terms.offer().version, channel.lock, (channel.outpoint, channel.output), SEQUENCE, outputs))
 }

@@ -3,9 +3,10 @@
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Witness};
 
-use super::{Complete, LOCK_TIME, SEQUENCE, size, spend};
+use super::{Complete, LOCK_TIME, SEQUENCE, size};
 use crate::fee;
 use crate::keys::{Wallet, key_path_witness};
+use crate::lock::key_path_sighash;
 use crate::terms::DUST_LIMIT;
 
 /// The output of the funding that holds the factory. The change, if there is any, comes after it.
@@ -71,7 +72,7 @@ fn sign(wallet: &Wallet, coins: &[Coin], output: Vec<TxOut>, held: Amount) -> Co
         coins.iter().map(|coin| TxOut { value: coin.value, script_pubkey: wallet.script_pubkey().clone() }).collect();
     let spent: Vec<_> = spent.iter().collect();
     for index in 0..coins.len() {
-        let sighash = spend::key_path_sighash(&tx, index, &spent);
+        let sighash = key_path_sighash(&tx, index, &spent);
         tx.input[index].witness = key_path_witness(&wallet.sign(&sighash));
     }
     Complete::new(tx, held - paid)

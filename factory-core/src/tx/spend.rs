@@ -1,33 +1,61 @@
 //! A transaction that spends one locked output, before and after it is signed.
 
-use bitcoin::hashes::Hash as _;
-use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
-use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, Witness};
-use secp256k1::schnorr;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
-use super::{LOCK_TIME, SEQUENCE};
-use crate::keys::key_path_witness;
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
+
+use super::LOCK_TIME;
 use crate::lock::Lock;
 use crate::terms::TxVersion;
 
-/// A transaction that spends one output by its key path, without the signature.
-#[derive(Clone, Debug)]
+/// A transaction that spends one locked output, without the signatures.
+#[derive(Clone)]
 pub struct Unsigned {
-    tx: Transaction,
-    txid: Txid,
+    tx: Arc<Transaction>,
+    txid: OnceLock<Txid>,
     sighash: [u8; 32],
     fee: Amount,
 }
 
-/// A transaction whose signatures have been verified: any node would find it valid, once what it spends is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A transaction whose signatures have been verified: any node would find it valid, once what it spends is there and
+/// its locks have passed.
+///
+/// The parties of one process share what is the same for all of them: a large transaction is there once, and put
+/// together with its witness only where it is published.
+#[derive(Clone)]
 pub struct Complete {
-    tx: Transaction,
-    txid: Txid,
+    unsigned: Arc<Transaction>,
+    /// The witness of the only input; of several inputs the witnesses are in place.
+    witness: Witness,
+    tx: OnceLock<Arc<Transaction>>,
+    txid: OnceLock<Txid>,
     fee: Amount,
 }
 
-/// Returned when a signature is not the lock's for this transaction.
+impl fmt::Debug for Unsigned {
+    /// Leaves out what is only remembered, so that two that are alike look alike.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsigned").field("tx", &self.tx).field("fee", &self.fee).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Complete {
+    /// Leaves out what is only remembered, so that two that are alike look alike.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Complete").field("tx", self.transaction()).field("fee", &self.fee).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for Complete {
+    fn eq(&self, other: &Self) -> bool {
+        self.transaction() == other.transaction() && self.fee == other.fee
+    }
+}
+
+impl Eq for Complete {}
+
+/// Returned when a witness does not satisfy the lock for this transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the signature is not valid for transaction {txid}")]
 pub struct InvalidSignature {
@@ -36,31 +64,48 @@ pub struct InvalidSignature {
 }
 
 impl Unsigned {
-    /// Spends `spent` at `outpoint` to `outputs`, whose sum must not be more. What they leave is the fee.
-    pub(super) fn new(version: TxVersion, outpoint: OutPoint, spent: &TxOut, output: Vec<TxOut>) -> Self {
+    /// Spends `spent`, which is locked by `lock`, at `outpoint` to `outputs`, whose sum must not be more. What they
+    /// leave is the fee.
+    pub(super) fn new(
+        version: TxVersion,
+        lock: &Lock,
+        (outpoint, spent): (OutPoint, &TxOut),
+        sequence: Sequence,
+        output: Vec<TxOut>,
+    ) -> Self {
         let paid: Amount = output.iter().map(|output| output.value).sum();
-        let input = TxIn {
-            previous_output: outpoint,
-            script_sig: ScriptBuf::new(),
-            sequence: SEQUENCE,
-            witness: Witness::new(),
-        };
+        let input = TxIn { previous_output: outpoint, script_sig: ScriptBuf::new(), sequence, witness: Witness::new() };
         let tx = Transaction { version: version.to_bitcoin(), lock_time: LOCK_TIME, input: vec![input], output };
-        let sighash = key_path_sighash(&tx, 0, &[spent]);
-        Unsigned { txid: tx.compute_txid(), sighash, fee: spent.value - paid, tx }
+        Unsigned::adopt(lock, spent, Arc::new(tx), spent.value - paid)
+    }
+
+    /// Takes a transaction over that is known to be the derived one. It pays `fee`.
+    pub(super) fn adopt(lock: &Lock, spent: &TxOut, tx: Arc<Transaction>, fee: Amount) -> Self {
+        Unsigned { sighash: lock.sighash(&tx, spent), txid: OnceLock::new(), tx, fee }
+    }
+
+    /// Whether `tx` is this transaction, whatever its witness is. It takes no hashing.
+    pub(crate) fn is(&self, tx: &Transaction) -> bool {
+        let same_input = |(ours, theirs): (&TxIn, &TxIn)| {
+            (ours.previous_output, ours.sequence, &ours.script_sig)
+                == (theirs.previous_output, theirs.sequence, &theirs.script_sig)
+        };
+        (self.tx.version, self.tx.lock_time, self.tx.input.len()) == (tx.version, tx.lock_time, tx.input.len())
+            && self.tx.input.iter().zip(&tx.input).all(same_input)
+            && self.tx.output == tx.output
     }
 
     /// The transaction as it stands, with an empty witness.
-    pub fn transaction(&self) -> &Transaction {
+    pub fn transaction(&self) -> &Arc<Transaction> {
         &self.tx
     }
 
-    /// Its identifier, which the signature does not change.
+    /// Its identifier, which the signatures do not change.
     pub fn txid(&self) -> Txid {
-        self.txid
+        *self.txid.get_or_init(|| self.tx.compute_txid())
     }
 
-    /// What the signers sign: the default sighash of BIP 341, over the whole transaction.
+    /// What the signers sign, over the whole transaction: the default sighash of BIP 341, or all of BIP 143.
     pub fn sighash(&self) -> &[u8; 32] {
         &self.sighash
     }
@@ -70,47 +115,49 @@ impl Unsigned {
         self.fee
     }
 
-    /// Puts the signature in, if it is `lock`'s for this transaction.
+    /// Puts the witness in, if it satisfies `lock` for this transaction.
     ///
     /// # Errors
     ///
-    /// [`InvalidSignature`], if it is not.
-    pub fn complete(&self, lock: &Lock, signature: &schnorr::Signature) -> Result<Complete, InvalidSignature> {
-        if !lock.verify(&self.sighash, signature) {
-            return Err(InvalidSignature { txid: self.txid });
+    /// [`InvalidSignature`], if it does not.
+    pub fn complete(&self, lock: &Lock, witness: Witness) -> Result<Complete, InvalidSignature> {
+        if !lock.verify(&self.sighash, &witness) {
+            return Err(InvalidSignature { txid: self.txid() });
         }
-        let mut tx = self.tx.clone();
-        tx.input[0].witness = key_path_witness(signature);
-        Ok(Complete::new(tx, self.fee))
+        let (unsigned, txid) = (self.tx.clone(), self.txid.clone());
+        Ok(Complete { unsigned, witness, tx: OnceLock::new(), txid, fee: self.fee })
     }
 }
 
 impl Complete {
     /// `tx` must have been signed and verified.
-    pub(super) fn new(tx: Transaction, fee: Amount) -> Self {
-        Complete { txid: tx.compute_txid(), tx, fee }
+    pub(crate) fn new(tx: Transaction, fee: Amount) -> Self {
+        let tx = Arc::new(tx);
+        let witness = tx.input.first().map(|input| input.witness.clone()).unwrap_or_default();
+        Complete { unsigned: tx.clone(), witness, tx: OnceLock::from(tx), txid: OnceLock::new(), fee }
     }
 
     /// The transaction.
-    pub fn transaction(&self) -> &Transaction {
-        &self.tx
+    pub fn transaction(&self) -> &Arc<Transaction> {
+        self.tx.get_or_init(|| {
+            let mut tx = Transaction::clone(&self.unsigned);
+            tx.input[0].witness = self.witness.clone();
+            Arc::new(tx)
+        })
+    }
+
+    /// The witness of its first input: for what one lock guards, all there is to its signatures.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// Its identifier.
     pub fn txid(&self) -> Txid {
-        self.txid
+        *self.txid.get_or_init(|| self.unsigned.compute_txid())
     }
 
     /// What it leaves to the miner.
     pub fn fee(&self) -> Amount {
         self.fee
     }
-}
-
-/// The default sighash of `input` (BIP 341), given all the outputs that `tx` spends, in the order of its inputs.
-pub(super) fn key_path_sighash(tx: &Transaction, input: usize, spent: &[&TxOut]) -> [u8; 32] {
-    SighashCache::new(tx)
-        .taproot_key_spend_signature_hash(input, &Prevouts::All(spent), TapSighashType::Default)
-        .expect("there is one spent output per input, and the default type needs no matching output")
-        .to_byte_array()
 }

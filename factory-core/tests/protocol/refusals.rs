@@ -1,18 +1,21 @@
 //! Messages and commands that do not belong: refused by name, and without a trace.
 
+use std::sync::Arc;
+
 use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, FeeRate, OutPoint, Txid};
-use factory_core::protocol::{Agreement, Body, Command, Input, Member, Message, Operator, Step};
+use factory_core::protocol::{
+    Agreement, Body, Command, Content, Exchange, Input, Joint, Member, Message, Operator, Proposal, Proposed, Slot,
+    Step,
+};
 use factory_core::tx::funding::Coin;
-use factory_core::{MemberKeys, Offer, OperatorKeys, Party, TxName, TxVersion, Wallet};
+use factory_core::{
+    FeeRule, LockKind, MemberPublic, Offer, OperatorKeys, Party, RefundLocks, Terms, TxName, TxVersion, Wallet,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
-use crate::world::{World, capacity, keys, offer, sat, script};
-
-const OPERATOR: Party = Party::Operator;
-const M0: Party = Party::Member(0);
-const M1: Party = Party::Member(1);
+use crate::world::{M0, M1, M2, OPERATOR, World, capacity, change_step, keys, pay, rate, sat, script};
 
 fn refused(world: &mut World, from: Party, to: Party, message: Message) -> String {
     let error = world.message(from, to, message).unwrap_err();
@@ -20,12 +23,16 @@ fn refused(world: &mut World, from: Party, to: Party, message: Message) -> Strin
     error.to_string()
 }
 
-fn held(tx: TxName, session: u32) -> Body {
-    Body::Sign { tx, session, step: Step::Held }
+fn held(joint: Joint, session: u32) -> Body {
+    Body::Sign { joint, session, step: Step::Held }
 }
 
-fn member_keys(seed: u64) -> MemberKeys {
-    keys(&mut ChaCha20Rng::seed_from_u64(seed))
+fn held_state(number: u32) -> Body {
+    Body::Channel(Exchange::Held { slot: Slot::State(number) })
+}
+
+fn allocation(world: &World) -> Proposed {
+    Proposed { tx: world.factory().allocation().transaction().clone(), sighash: 0 }
 }
 
 #[test]
@@ -36,7 +43,7 @@ fn another_factory_is_refused_by_both_sides() {
     let (this, that) = (world.factory().digest(), other.factory().digest());
     assert_ne!(this, that);
     for (from, to) in [(OPERATOR, M0), (M0, OPERATOR)] {
-        for body in [Body::Ready, Body::Pay { state: 1, amount: sat(1) }, held(TxName::Allocation, 1)] {
+        for body in [Body::Ready, held_state(0), held(Joint::Allocation, 1)] {
             assert_eq!(
                 refused(&mut world, from, to, Message::About { factory: that, body }),
                 format!(
@@ -57,10 +64,10 @@ fn another_factory_is_refused_by_both_sides() {
 fn strangers_are_refused() {
     let mut world = World::audited(2);
     world.open();
-    let factory = world.factory().digest();
-    for (from, to) in [(M1, M0), (M0, M0), (Party::Member(2), OPERATOR), (OPERATOR, OPERATOR)] {
+    for (from, to) in [(M1, M0), (M0, M0), (M2, OPERATOR), (OPERATOR, OPERATOR)] {
+        let message = world.about(Body::Ready);
         assert_eq!(
-            refused(&mut world, from, to, Message::About { factory, body: Body::Ready }),
+            refused(&mut world, from, to, message),
             format!("message from {from} refused in phase `live`: {from} has no channel with this party")
         );
     }
@@ -70,70 +77,114 @@ fn strangers_are_refused() {
 fn what_one_side_says_the_other_may_not() {
     let mut world = World::audited(2);
     world.open();
-    let factory = world.factory().clone();
-    let about = |body| Message::About { factory: factory.digest(), body };
-    let invite = Message::Invite { member: 0, capacity: capacity(0), offer: offer() };
-    let proposal = Body::Sign {
-        tx: TxName::Allocation,
-        session: 1,
-        step: Step::Propose(factory_core::protocol::Proposal::Allocation),
+    let proposal = Step::Propose(Arc::new(Proposal::Allocation(allocation(&world))));
+    let propose = Body::Sign { joint: Joint::Allocation, session: 1, step: proposal };
+    let nonce = world.history.iter().find_map(|(from, _, message)| match message {
+        Message::About { body: Body::Channel(Exchange::Propose { nonce, .. }), .. } if *from == OPERATOR => Some(nonce),
+        _ => None,
+    });
+    let nonce = nonce.expect("the operator proposed the first state").clone();
+    let exchange = |content| {
+        let (proposed, nonce) = (allocation(&world), nonce.clone());
+        world.about(Body::Channel(Exchange::Propose { attempt: 9, content, proposed, nonce }))
     };
+    let only_operator = "a message that only the operator sends does not belong here";
     for (from, to, message, expected) in [
-        (M0, OPERATOR, invite, "a message that only the operator sends does not belong here"),
+        (M0, OPERATOR, Message::Invite { member: 0, capacity: capacity(0), offer: Offer::default() }, only_operator),
+        (M0, OPERATOR, Message::Factory(world.factory().clone()), only_operator),
+        (M0, OPERATOR, world.about(propose), "a step that only the operator takes does not belong here"),
         (
             M0,
             OPERATOR,
-            Message::Factory(factory.clone()),
-            "a message that only the operator sends does not belong here",
-        ),
-        (M0, OPERATOR, about(proposal), "a step that only the operator takes does not belong here"),
-        (
-            M0,
-            OPERATOR,
-            about(held(TxName::Close(0), 1)),
+            world.about(held(Joint::FactoryClose, 1)),
             "a step of a signing session that was not proposed does not belong here",
         ),
         (
             M0,
             OPERATOR,
-            about(held(TxName::Allocation, 2)),
+            world.about(held(Joint::Allocation, 2)),
             "a step of a signing session that was not proposed does not belong here",
         ),
-        (M0, OPERATOR, Message::Join(member_keys(1).public()), "the join differs from the one before"),
-        (OPERATOR, M0, Message::Join(member_keys(1).public()), "a message that only members send does not belong here"),
-        (OPERATOR, M0, about(held(TxName::Allocation, 1)), "a step that only members take does not belong here"),
+        (M0, OPERATOR, exchange(Content::FirstState), "a proposal that only the operator makes does not belong here"),
+        (
+            M0,
+            OPERATOR,
+            exchange(Content::Close { state: 0, balance: sat(0) }),
+            "a proposal that only the operator makes does not belong here",
+        ),
+        (M0, OPERATOR, Message::Join(keys(1).public()), "the join differs from the one before"),
+        (OPERATOR, M0, Message::Join(keys(1).public()), "a message that only members send does not belong here"),
+        (OPERATOR, M0, world.about(held(Joint::Allocation, 1)), "a step that only members take does not belong here"),
         (
             OPERATOR,
             M0,
-            about(held(TxName::FactoryClose, 1)),
-            "a step of a signing session that this party does not take part in does not belong here",
+            world.about(Body::Sign {
+                joint: Joint::FactoryClose,
+                session: 1,
+                step: Step::Signatures(Arc::new(Vec::new())),
+            }),
+            "signatures that this party has no share in does not belong here",
         ),
     ] {
         let expected = format!("message from {from} refused in phase `live`: {expected}");
         assert_eq!(refused(&mut world, from, to, message), expected);
     }
-    world.operate(Command::SignCloses);
+}
+
+/// Before there is a factory, nothing about one is taken.
+#[test]
+fn nothing_about_a_factory_comes_before_it() {
+    let mut finished = World::new(2);
+    finished.open();
+    let mut world = World::audited(2);
+    let ready = finished.about(Body::Ready);
     assert_eq!(
-        refused(&mut world, M0, OPERATOR, about(held(TxName::Close(1), 1))),
-        "message from m0 refused in phase `closes signed`: m0 does not sign close-m1"
+        refused(&mut world, OPERATOR, M0, ready.clone()),
+        "message from operator refused in phase `new`: a message about a factory that is not there yet does not belong \
+         here"
     );
+    assert_eq!(
+        refused(&mut world, M0, OPERATOR, ready),
+        "message from m0 refused in phase `new`: what concerns a factory that is not there yet does not belong here"
+    );
+    assert_eq!(
+        refused(&mut world, M0, OPERATOR, Message::Join(keys(1).public())),
+        "message from m0 refused in phase `new`: a join before the invitation does not belong here"
+    );
+    // News of the funding comes after everybody holds the allocation.
+    world.tamper = change_step(M0, OPERATOR, Joint::Allocation, |_| Step::Held);
+    world.operate(Command::Open);
+    assert_eq!(world.refusals().len(), 1);
+    for (from, to, expected) in [
+        (OPERATOR, M0, "news of the funding before this party holds the allocation does not belong here"),
+        (M0, OPERATOR, "news of the funding before it is broadcast does not belong here"),
+    ] {
+        let ready = world.about(Body::Ready);
+        assert_eq!(
+            refused(&mut world, from, to, ready),
+            format!("message from {from} refused in phase `signing the allocation`: {expected}")
+        );
+    }
 }
 
 #[test]
 fn nobody_joins_with_what_would_spoil_it_for_all() {
     let mut world = World::audited(3);
     world.command(OPERATOR, Command::Open).unwrap();
-    let first = member_keys(1).public();
+    let first = keys(1).public();
     world.message(M0, OPERATOR, Message::Join(first.clone())).unwrap();
-    let other = member_keys(2).public();
-    let copy = |change: &dyn Fn(&mut factory_core::MemberPublic)| {
+    let other = keys(2).public();
+    let copy = |change: &dyn Fn(&mut MemberPublic)| {
         let mut public = other.clone();
         change(&mut public);
         Message::Join(public)
     };
+    let operator = crate::world::operator_keys().public();
     for (message, expected) in [
         (copy(&|public| public.factory = first.factory), "its factory key is that of m0"),
         (copy(&|public| public.channel = first.channel), "its channel key is that of m0"),
+        (copy(&|public| public.factory = operator.factory), "its factory key is that of operator"),
+        (copy(&|public| public.channel = operator.channel), "its channel key is that of operator"),
         (
             copy(&|public| public.payout = bitcoin::ScriptBuf::from_bytes(vec![0x51])),
             "payout script: expected pay-to-taproot, found 51",
@@ -150,78 +201,104 @@ fn nobody_joins_with_what_would_spoil_it_for_all() {
     world.message(M1, OPERATOR, Message::Join(other)).unwrap();
 }
 
+/// Every term of the offer that is not as agreed, and what is said of it.
+fn other_offers() -> Vec<(Offer, &'static str)> {
+    let agreed = Offer::default;
+    let locks = |initial, step, minimum| RefundLocks { initial, step, minimum };
+    let feerate = FeeRate::from_sat_per_kwu(251);
+    let expected = "RefundLocks { initial: 288, step: 4, minimum: 8 }";
+    assert_eq!(format!("{:?}", RefundLocks::default()), expected);
+    vec![
+        (Offer { version: TxVersion::Three, ..agreed() }, "version: expected 2, found 3"),
+        (Offer { lock: LockKind::Wsh, ..agreed() }, "lock: expected musig2, found wsh"),
+        (Offer { feerate, ..agreed() }, "feerate: expected 250 sat/kwu, found 251 sat/kwu"),
+        (Offer { close_fee: FeeRule::Ladder(vec![FeeRate::ZERO]), ..agreed() }, "close fee: expected Exact, found "),
+        (Offer { confirmations: 2, ..agreed() }, "confirmations: expected 3, found 2"),
+        (Offer { refund_locks: locks(287, 4, 8), ..agreed() }, "refund locks: expected RefundLocks { initial: 288, "),
+        (Offer { refund_locks: locks(288, 3, 8), ..agreed() }, "refund locks: expected RefundLocks { initial: 288, "),
+        (Offer { refund_locks: locks(288, 4, 7), ..agreed() }, "refund locks: expected RefundLocks { initial: 288, "),
+        (Offer { patience: 7, ..agreed() }, "patience: expected 6, found 7"),
+    ]
+}
+
 #[test]
 fn a_member_joins_only_as_agreed() {
     let mut rng = ChaCha20Rng::seed_from_u64(3);
-    let agreement = Agreement { offer: offer(), capacity: capacity(0) };
-    let mut member = Member::new(0, member_keys(1), agreement);
+    let agreement = Agreement { offer: Offer::default(), capacity: capacity(0) };
+    let mut member = Member::new(0, keys(1), agreement);
     let invite = |member, capacity, offer| Message::Invite { member, capacity, offer };
+    let others = other_offers().into_iter().map(|(offer, expected)| (invite(0, capacity(0), offer), expected));
     for (message, expected) in [
-        (invite(1, capacity(0), offer()), "member: expected m0, found m1"),
-        (invite(0, sat(99_999), offer()), "capacity: expected 0.00100000 BTC, found 0.00099999 BTC"),
-        (invite(0, capacity(0), Offer { version: TxVersion::Three, ..offer() }), "version: expected 2, found 3"),
-        (
-            invite(0, capacity(0), Offer { feerate: FeeRate::from_sat_per_kwu(251), ..offer() }),
-            "feerate: expected 250 sat/kwu, found 251 sat/kwu",
-        ),
-        (invite(0, capacity(0), Offer { confirmations: 2, ..offer() }), "confirmations: expected 3, found 2"),
-    ] {
+        (invite(1, capacity(0), Offer::default()), "member: expected m0, found m1"),
+        (invite(0, sat(99_999), Offer::default()), "capacity: expected 0.00100000 BTC, found 0.00099999 BTC"),
+    ]
+    .into_iter()
+    .chain(others)
+    {
+        let before = format!("{member:?}");
         let error = member.handle(Input::Message { from: OPERATOR, message }, &mut rng).unwrap_err();
-        assert_eq!(error.to_string(), format!("message from operator refused in phase `new`: {expected}"));
+        let start = format!("message from operator refused in phase `new`: {expected}");
+        assert!(error.to_string().starts_with(&start), "{error}");
+        assert_eq!(format!("{member:?}"), before);
     }
 }
 
 /// The factory that m0 gets is not the one that it joined, in one respect after the other.
 #[test]
 fn a_member_checks_the_factory_before_its_allocation() {
-    let factory_with =
-        |operator_capacity: Amount, other: Offer, index: usize, change: &dyn Fn(&mut factory_core::MemberPublic)| {
-            let mut rng = ChaCha20Rng::seed_from_u64(5);
-            let wallet = Wallet::generate(&mut rng);
-            let operator = OperatorKeys::generate(&mut rng, script(1)).public();
-            let mut members: Vec<_> = [1, 2]
-                .map(|seed| factory_core::MemberTerms { public: member_keys(seed).public(), capacity: capacity(0) })
-                .into();
-            change(&mut members[index].public);
-            members[index].capacity = operator_capacity;
-            let terms = factory_core::Terms::new(other, operator, members).unwrap();
-            let coin = Coin { outpoint: OutPoint::new(Txid::from_byte_array([1; 32]), 0), value: sat(10_000_000) };
-            let feerate = FeeRate::from_sat_per_vb_u32(1);
-            let funding = factory_core::tx::funding::build(&wallet, &[coin], terms.factory_output(), feerate).unwrap();
-            std::sync::Arc::new(factory_core::Factory::new(terms, funding.transaction()).unwrap())
-        };
-    let stranger = member_keys(9).public();
-    let none = |_: &mut factory_core::MemberPublic| ();
-    for (factory, expected) in [
-        (factory_with(capacity(0), offer(), 0, &|public| public.factory = stranger.factory), "factory key: expected "),
-        (factory_with(capacity(0), offer(), 0, &|public| public.channel = stranger.channel), "channel key: expected "),
-        (factory_with(capacity(0), offer(), 0, &|public| public.payout = script(7)), "payout script: expected "),
-        (factory_with(sat(90_000), offer(), 0, &none), "capacity: expected 0.00100000 BTC, found 0.00090000 BTC"),
+    let factory_with = |operator_capacity: Amount, other: Offer, index: usize, change: &dyn Fn(&mut MemberPublic)| {
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let wallet = Wallet::generate(&mut rng);
+        let operator = OperatorKeys::generate(&mut rng, script(1)).public();
+        let mut members: Vec<_> =
+            [1, 2].map(|seed| factory_core::MemberTerms { public: keys(seed).public(), capacity: capacity(0) }).into();
+        change(&mut members[index].public);
+        members[index].capacity = operator_capacity;
+        let terms = Terms::new(other, operator, members).unwrap();
+        let coin = Coin { outpoint: OutPoint::new(Txid::from_byte_array([1; 32]), 0), value: sat(10_000_000) };
+        let feerate = FeeRate::from_sat_per_vb_u32(1);
+        let funding = factory_core::tx::funding::build(&wallet, &[coin], terms.factory_output(), feerate).unwrap();
+        Arc::new(factory_core::Factory::new(terms, funding.transaction()).unwrap())
+    };
+    let stranger = keys(9).public();
+    let none = |_: &mut MemberPublic| ();
+    let factories = [
         (
-            factory_with(capacity(0), Offer { version: TxVersion::Three, ..offer() }, 0, &none),
-            "version: expected 2, found 3",
+            factory_with(capacity(0), Offer::default(), 0, &|public| public.factory = stranger.factory),
+            "factory key: expected ",
         ),
-    ] {
+        (
+            factory_with(capacity(0), Offer::default(), 0, &|public| public.channel = stranger.channel),
+            "channel key: expected ",
+        ),
+        (
+            factory_with(capacity(0), Offer::default(), 0, &|public| public.payout = script(7)),
+            "payout script: expected ",
+        ),
+        (
+            factory_with(sat(90_000), Offer::default(), 0, &none),
+            "capacity: expected 0.00100000 BTC, found 0.00090000 BTC",
+        ),
+    ];
+    let others = other_offers().into_iter();
+    let others = others.map(|(offer, expected)| (factory_with(capacity(0), offer, 0, &none), expected));
+    for (factory, expected) in factories.into_iter().chain(others) {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
-        let mut member = Member::new(0, member_keys(1), Agreement { offer: offer(), capacity: capacity(0) });
+        let agreement = Agreement { offer: Offer::default(), capacity: capacity(0) };
+        let mut member = Member::new(0, keys(1), agreement);
         let mut say = |message| member.handle(Input::Message { from: OPERATOR, message }, &mut rng);
-        let early = say(Message::Factory(factory.clone())).unwrap_err().to_string();
-        assert_eq!(
-            early,
-            "message from operator refused in phase `new`: a factory before the invitation does not belong here"
-        );
-        say(Message::Invite { member: 0, capacity: capacity(0), offer: offer() }).unwrap();
+        say(Message::Invite { member: 0, capacity: capacity(0), offer: Offer::default() }).unwrap();
         let error = say(Message::Factory(factory)).unwrap_err().to_string();
         let start = format!("message from operator refused in phase `joining`: {expected}");
         assert!(error.starts_with(&start), "{error}");
     }
     // Somebody else's part is no business of m0's, and m2 is not in a factory of two.
-    let factory = factory_with(sat(90_000), offer(), 1, &none);
+    let factory = factory_with(sat(90_000), Offer::default(), 1, &none);
     for (index, expected) in [(0, None), (2, Some("members: expected m2 among them, found 2 members"))] {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
-        let mut member = Member::new(index, member_keys(1), Agreement { offer: offer(), capacity: capacity(0) });
+        let mut member = Member::new(index, keys(1), Agreement { offer: Offer::default(), capacity: capacity(0) });
         let mut say = |message| member.handle(Input::Message { from: OPERATOR, message }, &mut rng);
-        say(Message::Invite { member: index, capacity: capacity(0), offer: offer() }).unwrap();
+        say(Message::Invite { member: index, capacity: capacity(0), offer: Offer::default() }).unwrap();
         let error = say(Message::Factory(factory.clone())).err().map(|error| error.reason.to_string());
         assert_eq!(error.as_deref(), expected);
     }
@@ -234,33 +311,59 @@ fn an_operator_that_cannot_make_the_factory_invites_nobody() {
         let wallet = Wallet::generate(&mut rng);
         let keys = OperatorKeys::generate(&mut rng, script(1));
         let coin = Coin { outpoint: OutPoint::new(Txid::from_byte_array([1; 32]), 0), value: sat(coin) };
-        let feerate = FeeRate::from_sat_per_vb_u32(1);
-        Operator::new(keys, wallet, vec![coin], offer, capacities, feerate)
+        Operator::new(keys, wallet, vec![coin], offer, capacities, rate(1))
     };
+    let locks =
+        |initial, step, minimum| Offer { refund_locks: RefundLocks { initial, step, minimum }, ..Offer::default() };
+    let three = || Offer { version: TxVersion::Three, ..Offer::default() };
+    let three_channels = || vec![sat(100_000); 3];
     for (mut operator, expected) in [
-        (operator(vec![], 1_000_000, offer()), "a factory needs at least one member"),
+        (operator(vec![], 1_000_000, Offer::default()), "a factory needs at least one member"),
         (
-            operator(vec![sat(100_000); 3], 300_307, offer()),
+            operator(three_channels(), 300_307, Offer::default()),
             "the operator's wallet holds 0.00300307 BTC in 1 coins: the factory needs 0.00300197 BTC and the \
                 funding's fee",
         ),
         (
-            operator(vec![sat(813)], 1_000_000, offer()),
+            operator(vec![sat(813)], 1_000_000, Offer::default()),
             "the capacity of m0's channel is 0.00000813 BTC: it must hold at least 0.00000814 BTC (the fee of its \
                 close and two outputs that are not dust)",
         ),
         (
-            operator(vec![sat(100_000)], 1_000_000, Offer { confirmations: 0, ..offer() }),
+            operator(three_channels(), 1_000_000, Offer { confirmations: 0, ..Offer::default() }),
             "the funding needs at least 1 confirmation before the channels go live",
         ),
         (
-            operator(vec![sat(100_000); 230], 100_000_000, Offer { version: TxVersion::Three, ..offer() }),
+            operator(three_channels(), 1_000_000, Offer { patience: 0, ..Offer::default() }),
+            "a party must wait for others for at least 1 block",
+        ),
+        (
+            operator(three_channels(), 1_000_000, locks(100, 0, 8)),
+            "refund locks from 100 down to 8 blocks in steps of 0: expected a step of at least 1 and a minimum from 1 \
+             to the initial lock",
+        ),
+        (
+            operator(three_channels(), 1_000_000, locks(7, 1, 8)),
+            "refund locks from 7 down to 8 blocks in steps of 1: expected a step of at least 1 and a minimum from 1 \
+             to the initial lock",
+        ),
+        (
+            operator(three_channels(), 1_000_000, Offer { close_fee: FeeRule::Ladder(vec![]), ..Offer::default() }),
+            "a fee ladder has 1 to 16 rungs, found 0",
+        ),
+        (
+            operator(vec![sat(100_000); 20], 100_000_000, Offer { lock: LockKind::Wsh, ..Offer::default() }),
+            "20 members and the operator are 21 keys: a wsh lock holds at most 20",
+        ),
+        (
+            operator(vec![sat(100_000); 230], 100_000_000, three()),
             "230 members make the factory-close 10001 vB, over the limit of 10000 vB for version 3 that nodes relay",
         ),
     ] {
         let mut rng = ChaCha20Rng::seed_from_u64(4);
         let error = operator.handle(Input::Command(Command::Open), &mut rng).unwrap_err();
         assert_eq!(error.to_string(), format!("refused in phase `new`: {expected}"));
+        assert_eq!(operator.phase(), factory_core::protocol::Phase::New);
     }
 }
 
@@ -272,34 +375,22 @@ fn commands_in_the_wrong_place_are_refused() {
         let error = world.command(party, command).unwrap_err();
         assert_eq!((error.to_string().as_str(), error.culprit), (expected, None));
     };
+    let nothing_yet = "refused in phase `new`: cannot publish allocation: there is no factory yet";
+    let no_factory = "refused in phase `new`: what concerns a factory that is not there yet does not belong here";
     for (party, command, expected) in [
         (OPERATOR, Command::SignCloses, "refused in phase `new`: to sign the closes does not belong here"),
         (OPERATOR, Command::SignFactoryClose, "refused in phase `new`: to sign the factory close does not belong here"),
-        (
-            OPERATOR,
-            publish(TxName::Funding),
-            "refused in phase `new`: cannot publish funding: not every member has joined",
-        ),
-        (
-            OPERATOR,
-            publish(TxName::Close(2)),
-            "refused in phase `new`: cannot publish close-m2: there is no such member",
-        ),
-        (OPERATOR, publish(TxName::Allocation), "refused in phase `new`: cannot publish allocation: it is not signed"),
-        (M0, Command::Open, "refused in phase `new`: only the operator can open a factory"),
-        (M0, Command::SignCloses, "refused in phase `new`: only the operator can have the closes signed"),
-        (M0, Command::SignFactoryClose, "refused in phase `new`: only the operator can have the factory close signed"),
-        (
-            M0,
-            publish(TxName::Allocation),
-            "refused in phase `new`: cannot publish allocation: its signature has not come",
-        ),
+        (OPERATOR, publish(TxName::Allocation), nothing_yet),
+        (M0, publish(TxName::Allocation), nothing_yet),
+        (OPERATOR, Command::FallBack, no_factory),
+        (M0, Command::FallBack, no_factory),
+        (M0, Command::Update { with: OPERATOR, change: pay(1) }, no_factory),
     ] {
         expect(&mut world, party, command, expected);
     }
     // One acknowledgement short of complete: the funding stays back.
-    world.tamper = crate::world::change_step(M0, OPERATOR, TxName::Allocation, |step| match step {
-        Step::Held => Step::Propose(factory_core::protocol::Proposal::Allocation),
+    world.tamper = change_step(M0, OPERATOR, Joint::Allocation, |step| match step {
+        Step::Held => Step::Signatures(Arc::new(Vec::new())),
         step => step,
     });
     world.operate(Command::Open);
@@ -311,38 +402,39 @@ fn commands_in_the_wrong_place_are_refused() {
         "refused in phase `signing the allocation`: cannot publish funding: not every member has acknowledged \
             that it holds the allocation",
     );
-    let early = world.input(OPERATOR, Input::Confirmed { tx: TxName::Funding, confirmations: 3 }).unwrap_err();
-    assert_eq!(
-        early.to_string(),
-        "refused in phase `signing the allocation`: a confirmation of the funding, which was not broadcast, does \
-            not belong here"
-    );
     world.tamper = None;
     world.operate(Command::Open);
-    world.confirm(TxName::Funding, 3);
+    world.confirm(TxName::Funding);
     for (party, command, expected) in [
-        (OPERATOR, Command::Open, "refused in phase `live`: to open does not belong here"),
-        (M0, publish(TxName::Funding), "refused in phase `live`: cannot publish funding: only the operator holds it"),
+        (OPERATOR, Command::Open, "to open does not belong here"),
+        (OPERATOR, Command::SignFactoryClose, "to sign the factory close does not belong here"),
+        (M0, Command::Open, "only the operator can open a factory"),
+        (M0, Command::SignCloses, "only the operator can have the closes signed"),
+        (M0, Command::SignFactoryClose, "only the operator can have the factory close signed"),
+        (M0, publish(TxName::Funding), "cannot publish funding: only the operator holds it"),
+        (OPERATOR, publish(TxName::Close(2)), "cannot publish close-m2: there is no such member"),
         (
             M0,
             publish(TxName::Close(1)),
-            "refused in phase `live`: cannot publish close-m1: only the operator and the member whose channel it \
-                closes hold it",
+            "cannot publish close-m1: only the operator and the member whose channel it is hold it",
         ),
-        (M0, publish(TxName::Close(0)), "refused in phase `live`: cannot publish close-m0: its signature has not come"),
         (
             M0,
-            publish(TxName::FactoryClose),
-            "refused in phase `live`: cannot publish factory-close: its signature has not come",
+            publish(TxName::Refund(1, 0)),
+            "cannot publish refund-m1-0: only the operator and the member whose channel it is hold it",
         ),
+        (M0, publish(TxName::Refund(0, 1)), "cannot publish refund-m0-1: it is not the newest that this party holds"),
+        (
+            M0,
+            publish(TxName::HtlcTimeout(0, 0)),
+            "cannot publish htlc-timeout-m0-0: a claim is published by itself, when its time comes",
+        ),
+        (M0, publish(TxName::Close(0)), "cannot publish close-m0: it is not signed"),
+        (M0, publish(TxName::FactoryClose(0)), "cannot publish factory-close: it is not signed"),
+        (M0, publish(TxName::FactoryClose(1)), "cannot publish factory-close-1: it is not signed"),
     ] {
-        expect(&mut world, party, command, expected);
+        expect(&mut world, party, command, &format!("refused in phase `live`: {expected}"));
     }
-    let unknown = world.input(M0, Input::Confirmed { tx: TxName::FactoryClose, confirmations: 3 }).unwrap_err();
-    assert_eq!(
-        unknown.to_string(),
-        "refused in phase `live`: factory-close is confirmed, and this party does not hold it"
-    );
 }
 
 /// The funding that a factory is bound to pays to it: that is checked where factories are made.
@@ -351,7 +443,7 @@ fn a_funding_that_does_not_pay_to_the_factory_makes_none() {
     let mut world = World::new(2);
     world.open();
     let terms = || world.factory().terms().clone();
-    let mut funding = world.tx(TxName::Funding).transaction().clone();
+    let mut funding = bitcoin::Transaction::clone(world.tx(TxName::Funding).transaction());
     assert_eq!(factory_core::Factory::new(terms(), &funding).unwrap().digest(), world.factory().digest());
     funding.output[0].value += sat(1);
     let script = format!("{:x}", terms().factory_output().script_pubkey);

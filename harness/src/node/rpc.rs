@@ -100,6 +100,9 @@ pub struct BlockTransaction {
     pub fee: Option<Amount>,
     /// Its outputs.
     pub vout: Vec<Output>,
+    /// The transaction itself.
+    #[serde(rename = "hex", with = "bitcoin::consensus::serde::With::<bitcoin::consensus::serde::Hex>")]
+    pub transaction: Transaction,
 }
 
 /// A transaction output.

@@ -1,17 +1,30 @@
 //! What can be known to be wrong with a scenario before any node starts.
 
-use bitcoin::Amount;
-use factory_core::{Party, TxName, TxVersion};
+mod steps;
+
+use std::collections::{BTreeSet, HashSet};
+
+use factory_core::{Party, State, TxName, TxVersion};
 use serde_yaml::{Location, Spanned};
 
-use super::language::{Broadcast, ExpectSubmission, Pay, Scenario, Sign, Step};
+use super::language::Scenario;
 use super::problem::Problem;
-use super::value::{TransactionName, Who};
+use super::value::TransactionName;
 use crate::factory;
 
 /// Everything that is wrong with `scenario`, in the order of the file.
 pub(super) fn problems(scenario: &Scenario) -> Vec<Problem> {
-    let mut check = Check { scenario, problems: Vec::new(), signed: Vec::new(), opened: false, frozen: false };
+    let mut check = Check {
+        scenario,
+        problems: Vec::new(),
+        opened: false,
+        frozen: false,
+        on_chain: false,
+        signed: HashSet::new(),
+        states: Vec::new(),
+        silent: BTreeSet::new(),
+        offline: BTreeSet::new(),
+    };
     check.names();
     if check.terms() {
         check.steps();
@@ -37,8 +50,16 @@ struct Check<'a> {
     problems: Vec<Problem>,
     opened: bool,
     frozen: bool,
-    /// What can be published so far.
-    signed: Vec<TxName>,
+    /// Whether a party has given up on the others.
+    on_chain: bool,
+    /// What can be published so far, beside refunds.
+    signed: HashSet<TxName>,
+    /// The newest state of every channel.
+    states: Vec<State>,
+    /// Who neither gets nor sends messages.
+    silent: BTreeSet<Party>,
+    /// Who does nothing at all.
+    offline: BTreeSet<Party>,
 }
 
 impl Check<'_> {
@@ -75,11 +96,22 @@ impl Check<'_> {
             self.problem(spec.version.referenced, "factory.version", message);
             return false;
         }
+        let locks = spec.refund_locks.value;
+        for (field, count) in [("initial", locks.initial), ("step", locks.step), ("minimum", locks.minimum)] {
+            if count.0 > u16::MAX.into() {
+                let message = format!("expected at most {} blocks, found {}", u16::MAX, count.0);
+                self.problem(spec.refund_locks.referenced, format!("factory.refund_locks.{field}"), message);
+                return false;
+            }
+        }
         if let Err(error) = factory::budget(self.scenario) {
             use factory_core::TermsError as E;
             let (location, path) = match error {
                 E::CapacityTooSmall { .. } => (spec.capacity.referenced, "factory.capacity"),
                 E::OverMoney("the value of the factory") => (spec.capacity.referenced, "factory.capacity"),
+                E::OverMoney("the factory close's premium") => (spec.close_fee.referenced, "factory.close_fee"),
+                E::FeeRule(_) => (spec.close_fee.referenced, "factory.close_fee"),
+                E::RefundLocks(_) => (spec.refund_locks.referenced, "factory.refund_locks"),
                 E::OverMoney(_) => (spec.feerate.referenced, "factory.feerate"),
                 _ => (spec.members.referenced, "factory.members"),
             };
@@ -87,119 +119,6 @@ impl Check<'_> {
             return false;
         }
         true
-    }
-
-    fn steps(&mut self) {
-        let mut balances = vec![Amount::ZERO; self.scenario.factory.members.value.0 as usize];
-        for (index, step) in self.scenario.steps.value.iter().enumerate() {
-            let path = format!("steps.{index}");
-            let at = step.referenced;
-            if !self.opened && !matches!(step.value, Step::Open) {
-                self.problem(at, &path, "no step has opened the factory yet");
-                return;
-            }
-            match &step.value {
-                Step::Open if self.opened => self.problem(at, &path, "the factory is open already"),
-                Step::Open => {
-                    self.opened = true;
-                    self.signed.extend([TxName::Funding, TxName::Allocation]);
-                }
-                Step::Pay(_) if self.frozen => {
-                    self.problem(at, &path, "the closes are signed, so the channels are frozen");
-                }
-                Step::Pay(pay) => self.payment(pay, &format!("{path}.pay"), &mut balances),
-                Step::Sign(sign) => self.signature(sign, &format!("{path}.sign")),
-                Step::Broadcast(broadcast) => self.broadcast(broadcast, &format!("{path}.broadcast")),
-                Step::Mine(mine) => self.node(mine.by.as_ref(), &format!("{path}.mine.by")),
-            }
-        }
-        if !self.opened {
-            self.problem(self.scenario.steps.referenced, "steps", "no step opens the factory, so nothing is shown");
-        }
-    }
-
-    fn payment(&mut self, pay: &Pay, path: &str, balances: &mut [Amount]) {
-        let before = self.problems.len();
-        for (side, what) in [(&pay.from, "from"), (&pay.to, "to")] {
-            if let Who::One(party) = side.value.0 {
-                self.party(&Spanned::new(&party, side.referenced, side.defined), &format!("{path}.{what}"));
-            }
-        }
-        let Some(payments) = pay.payments(balances.len() as u32) else {
-            let message = format!(
-                "{} has no channel with {}: one side must be the operator, the other a member, or members for each",
-                pay.from.value.0, pay.to.value.0
-            );
-            return self.problem(pay.to.referenced, format!("{path}.to"), message);
-        };
-        if self.problems.len() > before {
-            return;
-        }
-        let amount = pay.amount.value.0;
-        let reserve = factory::budget(self.scenario).map_or(Amount::ZERO, |budget| budget.close_fee);
-        for (from, member) in payments {
-            let balance = &mut balances[member as usize];
-            let available = match from {
-                Party::Operator => (self.scenario.factory.capacity.value.0 - *balance).checked_sub(reserve),
-                Party::Member(_) => Some(*balance),
-            }
-            .unwrap_or(Amount::ZERO);
-            if amount == Amount::ZERO || amount > available {
-                let message = format!(
-                    "{from} can pay from 1 to {} sat in m{member}'s channel at this point, not {} sat",
-                    available.to_sat(),
-                    amount.to_sat()
-                );
-                return self.problem(pay.amount.referenced, format!("{path}.amount"), message);
-            }
-            match from {
-                Party::Operator => *balance += amount,
-                Party::Member(_) => *balance -= amount,
-            }
-        }
-    }
-
-    fn signature(&mut self, sign: &Spanned<Sign>, path: &str) {
-        let members = self.scenario.factory.members.value.0;
-        match sign.value {
-            Sign::Closes if self.frozen => self.problem(sign.referenced, path, "the closes are signed already"),
-            Sign::Closes => {
-                self.frozen = true;
-                self.signed.extend((0..members).map(TxName::Close));
-            }
-            Sign::FactoryClose if !self.frozen => {
-                self.problem(sign.referenced, path, "the closes must be signed before the factory close");
-            }
-            Sign::FactoryClose if self.signed.contains(&TxName::FactoryClose) => {
-                self.problem(sign.referenced, path, "the factory close is signed already");
-            }
-            Sign::FactoryClose => self.signed.push(TxName::FactoryClose),
-        }
-    }
-
-    fn broadcast(&mut self, broadcast: &Broadcast, path: &str) {
-        self.node(broadcast.via.as_ref(), &format!("{path}.via"));
-        self.party(&broadcast.by.map_ref(), &format!("{path}.by"));
-        let tx = broadcast.tx.value.0;
-        if self.transaction(&broadcast.tx, &format!("{path}.tx")) && !self.signed.contains(&tx) {
-            self.problem(broadcast.tx.referenced, format!("{path}.tx"), format!("{tx} is not signed at this point"));
-        }
-        if let (Party::Member(party), TxName::Close(member)) = (broadcast.by.value.0, tx)
-            && party != member
-        {
-            let message = format!("m{party} does not have {tx}: only the operator and m{member} do");
-            self.problem(broadcast.by.referenced, format!("{path}.by"), message);
-        }
-        if let (Party::Member(_), TxName::Funding) = (broadcast.by.value.0, tx) {
-            self.problem(broadcast.by.referenced, format!("{path}.by"), "only the operator has the funding");
-        }
-        if let (ExpectSubmission::Rejected(_), Some(_)) = (&broadcast.expect, &broadcast.replaces) {
-            let message = "what is rejected replaces nothing";
-            self.problem(broadcast.tx.referenced, format!("{path}.replaces"), message);
-        }
-        for (index, tx) in broadcast.replaces.iter().flatten().enumerate() {
-            self.transaction(tx, &format!("{path}.replaces.{index}"));
-        }
     }
 
     fn expectations(&mut self) {
@@ -242,14 +161,30 @@ impl Check<'_> {
 
     /// Whether there is such a transaction in this factory.
     fn transaction(&mut self, name: &Spanned<TransactionName>, path: &str) -> bool {
+        let before = self.problems.len();
+        let offer = factory::offer(self.scenario);
         match name.value.0 {
-            TxName::Close(member) => {
-                let before = self.problems.len();
+            TxName::Close(member)
+            | TxName::Refund(member, _)
+            | TxName::HtlcSuccess(member, _)
+            | TxName::HtlcTimeout(member, _) => {
                 self.party(&Spanned::new(&Party::Member(member), name.referenced, name.defined), path);
-                self.problems.len() == before
             }
-            _ => true,
+            TxName::FactoryClose(rung) if usize::from(rung) >= offer.close_fee.rungs() => {
+                let message =
+                    format!("there is no {}: factory.close_fee has {} rungs", name.value.0, offer.close_fee.rungs());
+                self.problem(name.referenced, path, message);
+            }
+            _ => {}
         }
+        if let TxName::Refund(_, state) = name.value.0 {
+            let last = offer.refund_locks.last_state();
+            if state > last {
+                let message = format!("there is no state {state}: by factory.refund_locks the last is {last}");
+                self.problem(name.referenced, path, message);
+            }
+        }
+        self.problems.len() == before
     }
 }
 
@@ -257,15 +192,4 @@ impl Check<'_> {
 fn is_node_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(plain)
-}
-
-/// The same place, for the party that is named there.
-trait MapRef {
-    fn map_ref(&self) -> Spanned<&Party>;
-}
-
-impl MapRef for Spanned<super::value::PartyName> {
-    fn map_ref(&self) -> Spanned<&Party> {
-        Spanned::new(&self.value.0, self.referenced, self.defined)
-    }
 }

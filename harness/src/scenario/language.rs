@@ -2,14 +2,20 @@
 //!
 //! No field is flattened and no enum untagged, since either would cost the position in error messages.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod step;
 
-use factory_core::Party;
+use std::collections::BTreeMap;
+
+use factory_core::{LockKind, RefundLocks};
 use serde::Deserialize;
 use serde_yaml::Spanned;
 
-use super::value::{Count, KindName, PartyName, Rate, Sat, Side, TransactionName, Who};
+use super::value::{Count, KindName, Named, PartyName, Premium, Rate, Sat, TransactionName};
+
+pub use step::{
+    Broadcast, ExpectStates, ExpectSubmission, FallBack, Htlc, Mine, Pay, Settle, Sign, Step, Withheld, Withhold,
+};
+pub(crate) use step::{channel_of, listed};
 
 /// One scenario: a factory, what happens to it, and how it must end.
 #[derive(Clone, Debug, Deserialize)]
@@ -60,129 +66,45 @@ pub struct FactorySpec {
     /// The transaction version: 2, or 3 (TRUC, BIP 431).
     #[serde(default = "default_version")]
     pub version: Spanned<Count>,
+    /// How the n-of-n and every 2-of-2 are built: `musig2`, `tapscript` or `wsh`.
+    #[serde(default = "default_lock")]
+    pub lock: Spanned<Named<LockKind>>,
+    /// What the factory close pays beyond the fees of what it cuts through.
+    #[serde(default = "default_close_fee")]
+    pub close_fee: Spanned<CloseFee>,
     /// How many confirmations the funding needs before the channels go live.
     #[serde(default = "default_confirmations")]
     pub confirmations: Count,
+    /// The relative locks of the refunds, in blocks.
+    #[serde(default = "default_refund_locks")]
+    pub refund_locks: Spanned<RefundLocksSpec>,
+    /// For how many blocks a party waits for another one before it goes on without it.
+    #[serde(default = "default_patience")]
+    pub patience: Count,
 }
 
-/// One thing that happens.
+/// What the factory close pays beyond the fees of what it cuts through.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum Step {
-    /// The parties agree on the terms and sign the allocation; the operator publishes the funding; blocks are mined
-    /// until the channels are live.
-    Open,
-    /// A payment inside a channel.
-    Pay(Pay),
-    /// Signatures are exchanged.
-    Sign(Spanned<Sign>),
-    /// A party publishes a transaction.
-    Broadcast(Broadcast),
-    /// Blocks are mined.
-    Mine(Mine),
+pub enum CloseFee {
+    /// Nothing.
+    Exact,
+    /// So much per virtual byte of the factory close.
+    Premium(Rate),
+    /// One variant for each of these premiums, in rising order: `factory-close`, `factory-close-1`, …
+    Ladder(Vec<Premium>),
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Open => f.write_str("open"),
-            Step::Pay(pay) => {
-                let amount = pay.amount.value.0.to_sat();
-                write!(f, "pay {amount} sat from {} to {}", pay.from.value.0, pay.to.value.0)
-            }
-            Step::Sign(sign) => f.write_str(match sign.value {
-                Sign::Closes => "sign closes",
-                Sign::FactoryClose => "sign factory-close",
-            }),
-            Step::Broadcast(broadcast) => write!(f, "broadcast {} by {}", broadcast.tx.value.0, broadcast.by.value.0),
-            Step::Mine(mine) => write!(f, "mine {}", mine.blocks.0),
-        }
-    }
-}
-
-impl fmt::Display for ExpectSubmission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ExpectSubmission::Accepted => f.write_str("accepted"),
-            ExpectSubmission::Rejected(reason) => write!(f, "rejected with `{reason}`"),
-        }
-    }
-}
-
-/// A payment between the operator and a member, or one for each member.
-#[derive(Clone, Debug, Deserialize)]
+/// The relative locks of the refunds, in blocks: a newer state has a shorter one.
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pay {
-    /// Who pays: `operator`, a member, or `members` if each of them pays the operator.
-    pub from: Spanned<Side>,
-    /// Who is paid: `operator`, a member, or `members` if the operator pays each of them.
-    pub to: Spanned<Side>,
-    /// How much.
-    pub amount: Spanned<Sat>,
-}
-
-impl Pay {
-    /// The single payments: who pays, and the member on whose channel. `None` if no channel joins the two sides.
-    pub fn payments(&self, members: u32) -> Option<Vec<(Party, u32)>> {
-        let each = |from: fn(u32) -> Party| (0..members).map(|member| (from(member), member)).collect();
-        match (self.from.value.0, self.to.value.0) {
-            (Who::One(Party::Operator), Who::One(Party::Member(member))) => Some(vec![(Party::Operator, member)]),
-            (Who::One(from @ Party::Member(member)), Who::One(Party::Operator)) => Some(vec![(from, member)]),
-            (Who::One(Party::Operator), Who::Members) => Some(each(|_| Party::Operator)),
-            (Who::Members, Who::One(Party::Operator)) => Some(each(Party::Member)),
-            _ => None,
-        }
-    }
-}
-
-/// What is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sign {
-    /// The close of every channel.
-    Closes,
-    /// The factory close.
-    FactoryClose,
-}
-
-/// A transaction is sent to a node.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Broadcast {
-    /// Which.
-    pub tx: Spanned<TransactionName>,
-    /// The node that it is sent to; needed only if there are several.
-    pub via: Option<Spanned<String>>,
-    /// The party that sends it.
-    #[serde(default = "operator")]
-    pub by: Spanned<PartyName>,
-    /// What the node must say to it.
-    #[serde(default)]
-    pub expect: ExpectSubmission,
-    /// Exactly which of the factory's transactions it must replace in that node's mempool.
-    pub replaces: Option<Vec<Spanned<TransactionName>>>,
-}
-
-/// What a node must say to a transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum ExpectSubmission {
-    /// The node takes it into its mempool.
-    #[default]
-    Accepted,
-    /// The node refuses it, with a reason that contains this.
-    Rejected(String),
-}
-
-/// Blocks are mined on a node, from its own template.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mine {
-    /// The node; needed only if there are several.
-    pub by: Option<Spanned<String>>,
-    /// How many.
-    #[serde(default = "one")]
-    pub blocks: Count,
+pub struct RefundLocksSpec {
+    /// The lock of state 0.
+    pub initial: Count,
+    /// By how much it shrinks with every state.
+    pub step: Count,
+    /// The shortest lock that a refund may have. With it the channel can only be closed.
+    pub minimum: Count,
 }
 
 /// What must be true in the end. Each entry names the transaction or the party that it means.
@@ -224,10 +146,20 @@ fn default_confirmations() -> Count {
     Count(3)
 }
 
-fn one() -> Count {
-    Count(1)
+fn default_lock() -> Spanned<Named<LockKind>> {
+    unwritten(Named(LockKind::default()))
 }
 
-fn operator() -> Spanned<PartyName> {
-    unwritten(super::value::Named(factory_core::Party::Operator))
+fn default_close_fee() -> Spanned<CloseFee> {
+    unwritten(CloseFee::Exact)
+}
+
+fn default_refund_locks() -> Spanned<RefundLocksSpec> {
+    let RefundLocks { initial, step, minimum } = RefundLocks::default();
+    let count = |blocks: u16| Count(blocks.into());
+    unwritten(RefundLocksSpec { initial: count(initial), step: count(step), minimum: count(minimum) })
+}
+
+fn default_patience() -> Count {
+    Count(factory_core::Offer::default().patience)
 }

@@ -7,8 +7,11 @@ mod problem;
 mod run;
 mod value;
 
-pub use language::{Broadcast, Expect, ExpectSubmission, FactorySpec, Mine, NodeSpec, Pay, Scenario, Sign, Step};
+pub use language::{
+    Broadcast, CloseFee, Expect, ExpectStates, ExpectSubmission, FactorySpec, FallBack, Htlc, Mine, NodeSpec, Pay,
+    RefundLocksSpec, Scenario, Settle, Sign, Step, Withheld, Withhold,
+};
 pub use load::{Loaded, Override, OverrideError, find, load, load_text};
 pub use problem::{Invalid, Problem};
 pub use run::{Options, run};
-pub use value::{Count, KindName, Named, PartyName, Rate, Sat, Side, TransactionName, Who};
+pub use value::{Count, KindName, Named, PartyName, Premium, Rate, Sat, Side, TransactionName, Who};

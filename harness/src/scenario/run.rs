@@ -1,23 +1,23 @@
 //! Runs one scenario on a real node.
 
-use std::collections::HashMap;
+mod money;
+mod steps;
+
 use std::time::Instant;
 
-use bitcoin::{Address, Amount, ScriptBuf};
-use factory_core::protocol::{Command, Event};
-use factory_core::{Party, TxName};
+use bitcoin::{Address, Amount};
+use factory_core::TxName;
 
-use super::language::{Broadcast, ExpectSubmission, Pay, Sign, Step};
+use super::language::Step;
 use super::load::Loaded;
-use crate::factory::final_amounts;
-use crate::ledger::{Ledger, Status};
+use crate::book::Book;
+use crate::factory::capacities;
+use crate::ledger::Ledger;
 use crate::node::provision::{self, Env, LocateError, Tool};
 use crate::node::snapshot::{self, BLOCK_INTERVAL, Snapshot, SnapshotError};
-use crate::node::{Node, NodeConfig, RpcError, StartError, Submission, logs};
-use crate::parties::{Outcome, Parties, PartyError, Watch};
-use crate::report::{
-    BalanceReport, BlockReport, MoneyReport, NodeReport, RunReport, StepReport, TransactionReport, Verdict,
-};
+use crate::node::{Node, NodeConfig, RpcError, StartError, logs};
+use crate::parties::{Parties, PartyError};
+use crate::report::{NodeReport, RunReport, StepReport, Verdict};
 use crate::run_dir::RunDir;
 use crate::seed;
 
@@ -88,12 +88,11 @@ struct Run<'a> {
     node: Node,
     parties: Parties,
     ledger: Ledger,
-    watches: Vec<Watch>,
     height: u64,
     time: u64,
     rewards: Address,
-    /// The members' balances, by the scenario's own arithmetic.
-    balances: Vec<Amount>,
+    /// Every state of every channel, by the runner's own arithmetic.
+    book: Book,
 }
 
 impl<'a> Run<'a> {
@@ -161,18 +160,20 @@ impl<'a> Run<'a> {
             )));
         }
         let miner = factory_core::Wallet::generate(&mut seed::stream(scenario.seed, "miner"));
-        Ok(Run {
+        let mut run = Run {
             loaded,
             report,
             node,
             parties: Parties::new(scenario, snapshot::faucet(), snapshot.coins()),
             ledger: Ledger::default(),
-            watches: Vec::new(),
             height: chain.blocks,
             time,
             rewards: snapshot::address(&miner),
-            balances: vec![Amount::ZERO; scenario.factory.members.value.0 as usize],
-        })
+            book: Book::new(&capacities(scenario)),
+        };
+        // Where the chain stands is the first that a party learns.
+        run.show_block(Vec::new()).await?;
+        Ok(run)
     }
 
     async fn step_while_node_lives(&mut self, step: &Step) -> Result<(), Stop> {
@@ -181,253 +182,6 @@ impl<'a> Run<'a> {
         tokio::select! {
             result = self.step(step) => result,
             () = gone => Err(Stop::Error(format!("node {name} ended while it was needed"))),
-        }
-    }
-
-    async fn step(&mut self, step: &Step) -> Result<(), Stop> {
-        match step {
-            Step::Open => self.open().await,
-            Step::Pay(pay) => self.pay(pay).await,
-            Step::Sign(sign) => {
-                let command = match sign.value {
-                    Sign::Closes => Command::SignCloses,
-                    Sign::FactoryClose => Command::SignFactoryClose,
-                };
-                let outcome = self.parties.command(Party::Operator, command)?;
-                self.settle(outcome).await
-            }
-            Step::Broadcast(broadcast) => self.broadcast(broadcast).await,
-            Step::Mine(mine) => {
-                for _ in 0..mine.blocks.0 {
-                    self.mine_block().await?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    async fn open(&mut self) -> Result<(), Stop> {
-        let outcome = self.parties.command(Party::Operator, Command::Open)?;
-        self.settle(outcome).await?;
-        for _ in 0..self.loaded.scenario.factory.confirmations.0 {
-            self.mine_block().await?;
-        }
-        Ok(())
-    }
-
-    async fn pay(&mut self, pay: &Pay) -> Result<(), Stop> {
-        let amount = pay.amount.value.0;
-        let payments = pay.payments(self.balances.len() as u32).expect("a checked payment is inside channels");
-        for (from, member) in payments {
-            let balance = &mut self.balances[member as usize];
-            let to = match from {
-                Party::Operator => Party::Member(member),
-                Party::Member(_) => Party::Operator,
-            };
-            match from {
-                Party::Operator => *balance += amount,
-                Party::Member(_) => *balance -= amount,
-            }
-            let outcome = self.parties.command(from, Command::Pay { to, amount })?;
-            self.settle(outcome).await?;
-        }
-        Ok(())
-    }
-
-    async fn broadcast(&mut self, broadcast: &Broadcast) -> Result<(), Stop> {
-        let name = broadcast.tx.value.0;
-        let mut outcome = self.parties.command(broadcast.by.value.0, Command::Publish(name))?;
-        let published = std::mem::take(&mut outcome.broadcasts);
-        let [(published_name, tx)] = published.as_slice() else {
-            return Err(Stop::Error(format!(
-                "{} published {} transactions, not 1",
-                broadcast.by.value.0,
-                published.len()
-            )));
-        };
-        if *published_name != name {
-            return Err(Stop::Error(format!("{} published {published_name}, not {name}", broadcast.by.value.0)));
-        }
-        self.follow_new(&outcome);
-        let submission = self.node.rpc().submit(tx.transaction()).await?;
-        let node = self.node.name();
-        match (&broadcast.expect, submission) {
-            (ExpectSubmission::Accepted, Submission::Accepted) => {}
-            (ExpectSubmission::Rejected(wanted), Submission::Rejected(reason)) if reason.contains(wanted) => {
-                return Ok(());
-            }
-            (expected, Submission::Accepted) => {
-                return Err(Stop::Fail(format!("{name} via {node}: expected {}, and it was accepted", expected)));
-            }
-            (expected, Submission::Rejected(reason)) => {
-                return Err(Stop::Fail(format!(
-                    "{name} via {node}: expected {}, and it was rejected: {reason}",
-                    expected
-                )));
-            }
-        }
-        let replaced = self.ledger.accepted(name, self.node.rpc()).await?;
-        if let Some(expected) = &broadcast.replaces {
-            let mut expected: Vec<_> = expected.iter().map(|name| name.value.0).collect();
-            expected.sort();
-            if expected != replaced {
-                return Err(Stop::Fail(format!(
-                    "{name} via {node}: expected to replace {}, and it replaced {}",
-                    listed(&expected),
-                    listed(&replaced)
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends to the node what the parties publish of their own accord: all of it must be accepted.
-    async fn settle(&mut self, outcome: Outcome) -> Result<(), Stop> {
-        self.follow_new(&outcome);
-        for (name, tx) in &outcome.broadcasts {
-            self.ledger.follow(*name, tx);
-            if let Submission::Rejected(reason) = self.node.rpc().submit(tx.transaction()).await? {
-                return Err(Stop::Fail(format!("{name} via {}: it was rejected: {reason}", self.node.name())));
-            }
-            self.ledger.accepted(*name, self.node.rpc()).await?;
-        }
-        Ok(())
-    }
-
-    /// Enters the parties' wishes, and the transactions that they have completed.
-    fn follow_new(&mut self, outcome: &Outcome) {
-        self.report.messages += outcome.messages;
-        self.watches.extend(&outcome.watches);
-        for (party, event) in &outcome.events {
-            if let (Party::Operator, Event::Complete(name)) = (party, event)
-                && let Some(tx) = self.parties.transaction(*name)
-            {
-                self.ledger.follow(*name, tx);
-            }
-        }
-    }
-
-    async fn mine_block(&mut self) -> Result<(), Stop> {
-        self.node.rpc().set_time(self.time).await?;
-        let block = self.node.rpc().mine(&self.rewards).await?;
-        self.time += BLOCK_INTERVAL;
-        self.height = block.height;
-        self.ledger.mined(&block, self.node.rpc()).await?;
-        self.report.blocks.push(BlockReport { height: block.height, hash: block.hash.to_string() });
-        let deep_enough = |watch: &Watch| match self.ledger.get(watch.tx).map(|record| record.status) {
-            Some(Status::Confirmed(at)) => self.height + 1 - at >= u64::from(watch.confirmations),
-            _ => false,
-        };
-        let (due, waiting) = self.watches.iter().copied().partition(deep_enough);
-        self.watches = waiting;
-        let outcome = self.parties.confirmed(&due)?;
-        self.settle(outcome).await
-    }
-
-    /// Reads the end from the node, fills the tables, and compares everything with what was expected.
-    async fn conclude(&mut self) -> Result<(), Stop> {
-        for (name, record) in self.ledger.records() {
-            self.report.transactions.insert(name.to_string(), TransactionReport::new(record, self.height));
-            if let Some(measured) = record.measured
-                && measured != record.derived()
-            {
-                let message = format!("{name}: the node measures {measured:?}, expected {:?}", record.derived());
-                self.report.failures.push(message);
-            }
-        }
-        self.check_money().await?;
-        self.check_expectations();
-        Ok(())
-    }
-
-    /// Every party's final amount, and that what went into the factory came out of it again.
-    async fn check_money(&mut self) -> Result<(), Stop> {
-        let Some(factory) = self.parties.factory() else { return Ok(()) };
-        let payouts: Vec<(Party, ScriptBuf)> =
-            self.parties.payouts().map(|(party, script)| (party, script.clone())).collect();
-        let terms = factory.terms();
-        let locks = terms.channel_locks().iter().chain([terms.factory_lock()]).map(|lock| lock.script_pubkey());
-        let unspent = self.node.rpc().unspent(payouts.iter().map(|(_, script)| script).chain(locks)).await?;
-
-        let mut held: HashMap<&ScriptBuf, Amount> = HashMap::new();
-        for output in &unspent {
-            *held.entry(&output.script_pubkey).or_insert(Amount::ZERO) += output.amount;
-        }
-        let (operator, members) = final_amounts(&self.loaded.scenario, &self.balances);
-        let expected = [operator].into_iter().chain(members);
-        for ((party, script), expected) in payouts.iter().zip(expected) {
-            let found = held.get(script).copied().unwrap_or(Amount::ZERO);
-            if found != expected {
-                self.report.failures.push(format!("{party} ends with {}, expected {}", sat(found), sat(expected)));
-            }
-            let balance = BalanceReport { expected_sat: expected.to_sat(), final_sat: found.to_sat() };
-            self.report.balances.insert(party.to_string(), balance);
-        }
-
-        let outputs: Amount = unspent.iter().map(|output| output.amount).sum();
-        let fees = self
-            .ledger
-            .records()
-            .filter(|(name, record)| *name != TxName::Funding && matches!(record.status, Status::Confirmed(_)));
-        let fees: Amount = fees.filter_map(|(_, record)| record.measured).map(|measured| measured.fee).sum();
-        let funding = match self.ledger.get(TxName::Funding) {
-            Some(record) if matches!(record.status, Status::Confirmed(_)) => {
-                record.tx.transaction().output[factory.outpoint().vout as usize].value
-            }
-            _ => Amount::ZERO,
-        };
-        if outputs + fees != funding {
-            let message = format!(
-                "{} went into the factory, and its outputs ({}) and fees ({}) make {}",
-                sat(funding),
-                sat(outputs),
-                sat(fees),
-                sat(outputs + fees)
-            );
-            self.report.failures.push(message);
-        }
-        self.report.money =
-            Some(MoneyReport { funding_sat: funding.to_sat(), outputs_sat: outputs.to_sat(), fees_sat: fees.to_sat() });
-        Ok(())
-    }
-
-    fn check_expectations(&mut self) {
-        let expect = &self.loaded.scenario.expect;
-        for (word, names) in [("confirmed", &expect.confirmed), ("replaced", &expect.replaced)] {
-            for name in names {
-                let name = name.value.0;
-                let status = self.ledger.get(name).map(|record| record.status);
-                if status.is_none_or(|status| status.word() != word) {
-                    let found = status.map_or("not even signed".to_owned(), |status| status.to_string());
-                    self.report.failures.push(format!("{name} is {found}, expected {word}"));
-                }
-            }
-        }
-        for (name, fee) in &expect.fees {
-            let (name, expected) = (name.0, fee.value.0);
-            let measured = self.ledger.get(name).and_then(|record| record.measured);
-            match measured {
-                Some(measured) if measured.fee == expected => {}
-                Some(measured) => {
-                    self.report.failures.push(format!("{name} pays {}, expected {}", sat(measured.fee), sat(expected)));
-                }
-                None => {
-                    let message = format!("{name} pays nothing, since no node took it: expected {}", sat(expected));
-                    self.report.failures.push(message);
-                }
-            }
-        }
-        for (party, balance) in &expect.balances {
-            let expected = balance.value.0.to_sat();
-            let found = self.report.balances.get(&party.0.to_string()).map_or(0, |balance| balance.final_sat);
-            if found != expected {
-                let difference = found as i64 - expected as i64;
-                let message = format!(
-                    "expect.balances: {} ends with {found} sat, expected {expected} sat: {difference:+} sat",
-                    party.0
-                );
-                self.report.failures.push(message);
-            }
         }
     }
 }

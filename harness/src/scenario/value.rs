@@ -17,6 +17,10 @@ pub struct Sat(pub Amount);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate(pub FeeRate);
 
+/// A feerate that may be zero, written as `0 sat/vB` or `1 sat/vB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Premium(pub FeeRate);
+
 /// A whole number from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u32);
@@ -62,27 +66,41 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error = |why: &str| format!("`{text}` is no feerate: {why}expected something like `1 sat/vB`");
-        let number = text.trim().strip_suffix("sat/vB").map(str::trim).ok_or_else(|| error(""))?;
-        let number = digits(number).ok_or_else(|| error(""))?;
-        if number.starts_with('-') {
-            return Err(error("it is negative; "));
+        match feerate(text)? {
+            FeeRate::ZERO => Err(format!("`{text}` is no feerate: it is zero; expected something like `1 sat/vB`")),
+            rate => Ok(Rate(rate)),
         }
-        // One satoshi per virtual byte is 250 per kiloweight: a number with three decimals is 4,000ths of that.
-        let (whole, decimals) = number.split_once('.').unwrap_or((&number, ""));
-        let thousandths = match (whole.parse::<u64>(), decimals.len()) {
-            (Ok(whole), 0) => whole.checked_mul(1000),
-            (Ok(whole), 1..=3) => {
-                format!("{decimals:0<3}").parse().ok().and_then(|part: u64| whole.checked_mul(1000)?.checked_add(part))
-            }
-            _ => return Err(error("it has more than three decimals; ")),
-        };
-        match thousandths {
-            Some(0) => Err(error("it is zero; ")),
-            Some(thousandths) if thousandths % 4 == 0 => Ok(Rate(FeeRate::from_sat_per_kwu(thousandths / 4))),
-            Some(_) => Err(error("it is no multiple of 0.004; ")),
-            None => Err(error("it is too large; ")),
+    }
+}
+
+impl FromStr for Premium {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        feerate(text).map(Premium)
+    }
+}
+
+fn feerate(text: &str) -> Result<FeeRate, String> {
+    let error = |why: &str| format!("`{text}` is no feerate: {why}expected something like `1 sat/vB`");
+    let number = text.trim().strip_suffix("sat/vB").map(str::trim).ok_or_else(|| error(""))?;
+    let number = digits(number).ok_or_else(|| error(""))?;
+    if number.starts_with('-') {
+        return Err(error("it is negative; "));
+    }
+    // One satoshi per virtual byte is 250 per kiloweight: a number with three decimals is 4,000ths of that.
+    let (whole, decimals) = number.split_once('.').unwrap_or((&number, ""));
+    let thousandths = match (whole.parse::<u64>(), decimals.len()) {
+        (Ok(whole), 0) => whole.checked_mul(1000),
+        (Ok(whole), 1..=3) => {
+            format!("{decimals:0<3}").parse().ok().and_then(|part: u64| whole.checked_mul(1000)?.checked_add(part))
         }
+        _ => return Err(error("it has more than three decimals; ")),
+    };
+    match thousandths {
+        Some(thousandths) if thousandths % 4 == 0 => Ok(FeeRate::from_sat_per_kwu(thousandths / 4)),
+        Some(_) => Err(error("it is no multiple of 0.004; ")),
+        None => Err(error("it is too large; ")),
     }
 }
 
@@ -142,6 +160,12 @@ impl<'de> Deserialize<'de> for Sat {
 }
 
 impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor(std::marker::PhantomData, "a feerate like `1 sat/vB`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Premium {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_str(TextVisitor(std::marker::PhantomData, "a feerate like `1 sat/vB`"))
     }
@@ -251,5 +275,7 @@ mod tests {
         ] {
             assert!(text.parse::<Rate>().unwrap_err().contains(text), "{text}");
         }
+        assert_eq!("0 sat/vB".parse(), Ok(Premium(FeeRate::ZERO)));
+        assert!("-1 sat/vB".parse::<Premium>().unwrap_err().contains("negative"));
     }
 }

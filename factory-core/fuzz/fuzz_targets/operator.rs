@@ -1,0 +1,7 @@
+//! The operator, driven by the fuzzer.
+
+#![no_main]
+
+use factory_core::Party;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| factory_core_fuzz::drive(data, Party::Operator));

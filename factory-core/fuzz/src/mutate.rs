@@ -144,7 +144,8 @@ fn change_step(step: Step, donors: &Donors, bytes: &mut Bytes<'_>) -> Step {
     match step {
         Step::Propose(proposal) => Step::Propose(Arc::new(match Proposal::clone(&proposal) {
             Proposal::Allocation(proposed) => Proposal::Allocation(change_proposed(proposed, donors, bytes)),
-            Proposal::FactoryClose { mut balances, mut rungs } => {
+            Proposal::FactoryClose { balances, mut rungs } => {
+                let mut balances = balances.to_vec();
                 match bytes.byte() % 4 {
                     0 => {
                         if let Some(index) = bytes.index(balances.len()) {
@@ -159,7 +160,7 @@ fn change_step(step: Step, donors: &Donors, bytes: &mut Bytes<'_>) -> Step {
                         }
                     }
                 }
-                Proposal::FactoryClose { balances, rungs }
+                Proposal::FactoryClose { balances: balances.into(), rungs }
             }
         })),
         Step::Nonces(mut nonces) => {

@@ -32,7 +32,8 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub struct Block {
     /// Its height. One that is not above the last takes its place, and that of all after it: a reorganisation. After a
-    /// restart a party must be shown all blocks from one that is surely on its branch of the chain; more is harmless.
+    /// restart a party must be shown all blocks from one that is surely on its branch of the chain; more is harmless, once
+    /// it has been told how far the chain has come, by its `catch_up_until`.
     pub height: u32,
     /// At least the transactions that create or spend what the party watches, in their order.
     pub txs: Vec<Arc<Transaction>>,

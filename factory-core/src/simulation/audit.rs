@@ -34,6 +34,14 @@ pub enum Violation {
         /// The number of the states.
         number: u32,
     },
+    /// Returned when a party signed a state before it had stored that it does.
+    #[error("{party} signed state {number} before it had stored that")]
+    NotStored {
+        /// Who.
+        party: Party,
+        /// The number of the state.
+        number: u32,
+    },
     /// Returned when a member signed the factory close without what it replaces.
     #[error("{0} released shares of the factory close before it had stored the allocation and its channel's close")]
     CloseWithoutFallback(Party),

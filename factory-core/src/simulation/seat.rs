@@ -1,7 +1,7 @@
 //! One party in a simulation: its state machine, what it has stored, its random numbers, and what it will be restored
 //! from after a crash.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bitcoin::{FeeRate, OutPoint, Transaction};
@@ -10,6 +10,7 @@ use rand_core::SeedableRng as _;
 
 use super::audit::Violation;
 use super::plan::{Behaviour, Plan};
+use crate::channel::State;
 use crate::factory::Factory;
 use crate::keys::{MemberKeys, OperatorKeys, Wallet};
 use crate::name::{Party, TxName};
@@ -47,8 +48,8 @@ pub(super) struct Seat {
     pub(super) confirmed: BTreeSet<TxName>,
     /// How often it gave the factory up, or went on chain.
     pub(super) fallbacks: u32,
-    /// Refunds that it has held: a liar publishes old ones.
-    pub(super) refunds: Vec<Arc<Complete>>,
+    /// Refunds that it has held, by their channels: a liar publishes old ones.
+    pub(super) refunds: BTreeMap<u32, Vec<Arc<Complete>>>,
     /// What it watches on the chain, as it has said so; after a crash, as it says when it is asked.
     pub(super) watched: HashSet<OutPoint>,
     origin: Origin,
@@ -85,7 +86,7 @@ impl Seat {
             effects: 0,
             confirmed: BTreeSet::new(),
             fallbacks: 0,
-            refunds: Vec::new(),
+            refunds: BTreeMap::new(),
             watched: HashSet::new(),
             origin,
             incarnation: 0,
@@ -162,9 +163,9 @@ impl Seat {
                 self.confirmed.insert(*name);
             }
             Event::FellBack { .. } | Event::Aborted { .. } => self.fallbacks += 1,
-            Event::Updated { channel, .. } => {
+            Event::Updated { channel, .. } | Event::Complete(TxName::Refund(channel, 0)) => {
                 let refund = self.channel(*channel).and_then(ChannelEnd::refund).cloned();
-                self.refunds.extend(refund);
+                self.refunds.entry(*channel).or_default().extend(refund);
             }
             _ => {}
         }
@@ -225,6 +226,15 @@ impl Seat {
 }
 
 impl Machine {
+    /// Whether the party knows that it has signed a state of a channel.
+    pub(super) fn holds_released(&self, channel: u32, state: &State) -> bool {
+        let end = match self {
+            Machine::Operator(operator) => operator.channel(channel),
+            Machine::Member(member) => member.channel(channel),
+        };
+        end.is_some_and(|end| end.released().any(|released| released == state))
+    }
+
     /// A transaction that the party holds complete.
     pub(super) fn transaction(&self, name: TxName) -> Option<&Arc<Complete>> {
         match self {

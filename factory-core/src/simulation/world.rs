@@ -257,6 +257,8 @@ impl World {
                 };
                 self.under_way.extend(message.map(|message| Envelope { from, to, message }));
             }
+            // A liar would rather see an old state confirmed.
+            Effect::Broadcast { name: TxName::Refund(..), .. } if seat.behaviour == Behaviour::Liar => {}
             Effect::Broadcast { tx, .. } => {
                 // What the ledger refuses is broadcast again with the next block.
                 let _refusal = self.ledger.submit(tx.transaction());
@@ -278,8 +280,12 @@ impl World {
         let Message::About { body, .. } = message else { return Ok(()) };
         match body {
             Body::Channel(Exchange::Accept { .. }) => {
-                let newest = seat.channel(channel).and_then(|end| end.released().last());
-                newest.map_or(Ok(()), |state| self.book.release(seat.party, channel, state))
+                let Some(state) = seat.channel(channel).and_then(|end| end.released().last()) else { return Ok(()) };
+                // To restore a party takes its signatures' verification: a part of the lifecycles is enough.
+                if self.plan.seed.is_multiple_of(4) && !seat.stored(&self.plan)?.holds_released(channel, state) {
+                    return Err(Violation::NotStored { party: seat.party, number: state.number() });
+                }
+                self.book.release(seat.party, channel, state)
             }
             Body::Sign { joint: Joint::FactoryClose, step: Step::Shares(_), .. } => {
                 let stored = seat.stored(&self.plan)?;
@@ -380,11 +386,13 @@ impl World {
         Ok(())
     }
 
-    /// A liar offers every refund that it has ever held.
+    /// A liar offers every refund that it has held, but the newest.
     fn publish_old_states(&mut self) {
         let liars = self.seats.iter().filter(|seat| seat.behaviour == Behaviour::Liar);
-        for refund in liars.flat_map(|seat| &seat.refunds) {
-            let _refusal = self.ledger.submit(refund.transaction());
+        for refunds in liars.flat_map(|seat| seat.refunds.values()) {
+            for refund in &refunds[..refunds.len().saturating_sub(1)] {
+                let _refusal = self.ledger.submit(refund.transaction());
+            }
         }
     }
 

@@ -13,5 +13,6 @@ mod settlement;
 mod signing;
 mod storage;
 mod tamper;
+mod traps;
 mod wire;
 mod world;

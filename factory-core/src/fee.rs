@@ -94,5 +94,7 @@ mod tests {
         assert_eq!(ladder(&(0..16).collect::<Vec<_>>()), Ok(()));
         assert_eq!(ladder(&[0, 2, 2]), Err(FeeRuleError::NotRising { rung: 2 }));
         assert_eq!(FeeRule::Exact.premiums(), [FeeRate::ZERO]);
+        assert_eq!([FeeRule::Exact, FeeRule::Premium(rate(2))].map(|rule| rule.rungs()), [1, 1]);
+        assert_eq!(FeeRule::Ladder([0, 1, 3].map(rate).to_vec()).rungs(), 3);
     }
 }

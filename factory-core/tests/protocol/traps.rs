@@ -165,3 +165,30 @@ fn blocks_that_are_shown_late_are_not_waited_through() {
     let event = Event::FellBack { phase: Phase::Live, cause: Cause::Silence, culprits: vec![M0] };
     assert_eq!(world.happened(OPERATOR, &event), 1);
 }
+
+/// While a state is half-signed nothing is proposed on top of it unasked, and no preimage shown.
+#[test]
+fn a_claim_waits_for_a_half_signed_state() {
+    let mut world = with_htlc_for(OPERATOR);
+    lose(&mut world, M0, OPERATOR, is_complete);
+    world.pay(M0, OPERATOR, 1);
+    let before = world.history.len();
+    world.command(OPERATOR, Command::Claim { with: M0, id: 0, preimage: preimage(1) }).unwrap();
+    world.run();
+    assert_eq!(world.history.len(), before, "nothing is said");
+}
+
+/// A channel is closed only once both sides are known to hold its last state.
+#[test]
+fn an_unacknowledged_state_is_not_closed() {
+    let mut world = World::audited(1);
+    world.open();
+    lose(&mut world, M0, OPERATOR, |exchange| matches!(exchange, Exchange::Held { .. }));
+    world.pay(OPERATOR, M0, 50_000);
+    let refusal = world.command(OPERATOR, Command::SignCloses).unwrap_err().reason.to_string();
+    assert_eq!(refusal, "an update is in flight in the channel of m0");
+    world.tamper = None;
+    world.blocks(1);
+    world.operate(Command::SignCloses);
+    world.assert_phase(Phase::ClosesSigned);
+}

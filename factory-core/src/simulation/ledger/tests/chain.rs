@@ -1,7 +1,5 @@
 //! Blocks: locks, reorganisations, conflicts and conservation.
 
-use std::time::Instant;
-
 use super::*;
 
 /// Pays a coin of key 1 to key 2, locked for `blocks` after the coin's.
@@ -228,19 +226,4 @@ fn conservation_notices_a_lost_or_forged_coin() {
     assert_eq!(ledger.balance(&pays(2)), Amount::from_sat(COIN - 1000));
     ledger.chain.forge();
     assert!(!ledger.is_conserved());
-}
-
-/// Not a measurement to rely on: `cargo test --release -- --ignored --nocapture one_payment` prints it.
-#[test]
-#[ignore = "prints a timing"]
-fn time_of_one_payment() {
-    let (mut ledger, count) = (ledger(), 1000);
-    let txs: Vec<_> = (0..count).map(|_| pay(ledger.mint(output(pays(1), COIN)), COIN, 1, 2, 1000)).collect();
-    let began = Instant::now();
-    for tx in &txs {
-        ledger.submit(tx).unwrap();
-    }
-    let submitted = began.elapsed();
-    ledger.mine();
-    println!("submit: {:?} each; mine: {:?} each", submitted / count, (began.elapsed() - submitted) / count);
 }

@@ -1,23 +1,23 @@
 //! The factory that a scenario describes.
 
 use bitcoin::Amount;
-use factory_core::{Budget, ChannelRules, FeeRule, Offer, RefundLocks, TermsError};
+use factory_core::{Budget, ChannelRules, FeeRule, Offer, Party, RefundLocks, TermsError};
 use rand_core::Rng as _;
 
 use crate::scenario::check::version;
-use crate::scenario::{CloseFee, Count, Scenario};
+use crate::scenario::{CloseFee, Count, Named, Scenario};
 use crate::seed;
 
 /// The conditions that the operator offers.
 pub(crate) fn offer(scenario: &Scenario) -> Offer {
     let spec = &scenario.factory;
-    let locks = spec.refund_locks.value;
+    let locks = spec.refund_locks;
     let blocks = |count: Count| u16::try_from(count.0).expect("a scenario that has been checked has locks of 16 bits");
     Offer {
-        version: version(spec.version.value.0).expect("a scenario that has been checked has version 2 or 3"),
-        lock: spec.lock.value.0,
-        feerate: spec.feerate.value.0,
-        close_fee: match &spec.close_fee.value {
+        version: version(spec.version.0).expect("a scenario that has been checked has version 2 or 3"),
+        lock: spec.lock.0,
+        feerate: spec.feerate.0,
+        close_fee: match &spec.close_fee {
             CloseFee::Exact => FeeRule::Exact,
             CloseFee::Premium(rate) => FeeRule::Premium(rate.0),
             CloseFee::Ladder(rungs) => FeeRule::Ladder(rungs.iter().map(|rung| rung.0).collect()),
@@ -34,7 +34,9 @@ pub(crate) fn offer(scenario: &Scenario) -> Offer {
 
 /// The capacity of every channel.
 pub(crate) fn capacities(scenario: &Scenario) -> Vec<Amount> {
-    vec![scenario.factory.capacity.value.0; scenario.factory.members.value.0 as usize]
+    let spec = &scenario.factory;
+    let capacity = |member| spec.capacities.get(&Named(Party::Member(member))).unwrap_or(&spec.capacity).0;
+    (0..spec.members.0).map(capacity).collect()
 }
 
 /// What the factory costs, if there can be such a factory.
@@ -42,9 +44,16 @@ pub(crate) fn budget(scenario: &Scenario) -> Result<Budget, TermsError> {
     Budget::new(&offer(scenario), &capacities(scenario))
 }
 
+/// What the operator has to bring, beside the fee of the funding.
+pub(crate) fn needed(scenario: &Scenario) -> Option<Amount> {
+    budget(scenario).ok().map(|budget| budget.factory_value)
+}
+
 /// What the states of a member's channel have to keep to.
 pub(crate) fn channel_rules(scenario: &Scenario, member: u32) -> ChannelRules {
-    ChannelRules::new(member, &offer(scenario), scenario.factory.capacity.value.0)
+    let spec = &scenario.factory;
+    let capacity = spec.capacities.get(&Named(Party::Member(member))).unwrap_or(&spec.capacity).0;
+    ChannelRules::new(member, &offer(scenario), capacity)
 }
 
 /// The preimage that a scenario calls by that name.

@@ -8,7 +8,7 @@ use bitcoin::{Amount, OutPoint, Txid};
 use factory_core::TxName;
 use factory_core::tx::Complete;
 
-use crate::node::{Block, BlockTransaction, Rpc, RpcError};
+use crate::node::{Block, Rpc, RpcError};
 
 /// Where a transaction stands, by what the node says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +47,13 @@ pub struct Record {
     pub measured: Option<Measured>,
 }
 
-/// The factory's transactions, by name, followed on one node.
+/// The factory's transactions, by name, as one node sees them.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     records: BTreeMap<TxName, Record>,
     /// Which of them spend an output.
     spenders: HashMap<OutPoint, Vec<TxName>>,
+    names: HashMap<Txid, TxName>,
 }
 
 impl Status {
@@ -84,18 +85,6 @@ impl Record {
         let tx = self.tx.transaction();
         Measured { vsize: tx.vsize() as u64, weight: tx.weight().to_wu(), fee: self.tx.fee() }
     }
-
-    fn spends_one_of(&self, txids: &HashSet<Txid>) -> bool {
-        self.tx.transaction().input.iter().any(|input| txids.contains(&input.previous_output.txid))
-    }
-
-    fn conflicts_with(&self, other: &Record) -> bool {
-        let spent = |record: &Record| -> Vec<_> {
-            record.tx.transaction().input.iter().map(|input| input.previous_output).collect()
-        };
-        let theirs = spent(other);
-        self.tx.txid() != other.tx.txid() && spent(self).iter().any(|outpoint| theirs.contains(outpoint))
-    }
 }
 
 impl Ledger {
@@ -105,6 +94,7 @@ impl Ledger {
             for input in &tx.transaction().input {
                 self.spenders.entry(input.previous_output).or_default().push(name);
             }
+            self.names.insert(tx.txid(), name);
             place.insert(Record { tx: Arc::clone(tx), status: Status::Signed, measured: None });
         }
     }
@@ -119,6 +109,16 @@ impl Ledger {
         self.records.get(&name)
     }
 
+    /// What a transaction is called, if it is one of the factory's.
+    pub fn name(&self, txid: Txid) -> Option<TxName> {
+        self.names.get(&txid).copied()
+    }
+
+    /// The factory's transactions in the mempool.
+    pub fn in_mempool(&self) -> Vec<TxName> {
+        self.records().filter(|(_, record)| record.status == Status::InMempool).map(|(name, _)| name).collect()
+    }
+
     /// Whether the node has a transaction, in its mempool or in a block.
     pub fn is_known(&self, name: TxName) -> bool {
         let status = self.get(name).map(|record| record.status);
@@ -130,102 +130,111 @@ impl Ledger {
         matches!(self.get(name).map(|record| record.status), Some(Status::Confirmed(_)))
     }
 
-    /// Looks where everything stands after the node accepted `name`. Returns what that replaced.
+    /// Enters that the node took `name` into its mempool, one of many: what else that changed is left to
+    /// [`Ledger::refresh`], unless it took the place of another transaction. Returns what it replaced.
     ///
     /// # Errors
     ///
     /// [`RpcError`], if the node does not answer.
     pub async fn accepted(&mut self, name: TxName, rpc: &Rpc) -> Result<Vec<TxName>, RpcError> {
-        if !self.measure(name, rpc).await? {
-            return Ok(Vec::new());
-        }
-        let mempool = rpc.mempool().await?.into_iter().collect();
-        Ok(self.left_mempool(name, &mempool))
-    }
-
-    /// Enters that the node accepted `name`, one of many: what else that changed is left to [`Ledger::refresh`],
-    /// unless it took the place of another transaction.
-    ///
-    /// # Errors
-    ///
-    /// [`RpcError`], if the node does not answer.
-    pub async fn accepted_among_others(&mut self, name: TxName, rpc: &Rpc) -> Result<(), RpcError> {
         if self.has_rival(name) {
-            self.accepted(name, rpc).await.map(|_| ())
-        } else {
-            self.measure(name, rpc).await.map(|_| ())
+            return self.refresh(rpc).await;
         }
+        self.measure(name, rpc).await?;
+        Ok(Vec::new())
     }
 
-    /// Looks what is no longer in the mempool, though nothing took its place.
+    /// Looks what is in the mempool, and why what was there is not any more. Returns what was replaced.
     ///
     /// # Errors
     ///
     /// [`RpcError`], if the node does not answer.
-    pub async fn refresh(&mut self, rpc: &Rpc) -> Result<(), RpcError> {
+    pub async fn refresh(&mut self, rpc: &Rpc) -> Result<Vec<TxName>, RpcError> {
         let mempool: HashSet<Txid> = rpc.mempool().await?.into_iter().collect();
-        for record in self.records.values_mut() {
-            if record.status == Status::InMempool && !mempool.contains(&record.tx.txid()) {
-                record.status = Status::Evicted;
+        let names = mempool.iter().filter_map(|txid| self.names.get(txid));
+        let entered: Vec<TxName> =
+            names.copied().filter(|name| self.records[name].status != Status::InMempool).collect();
+        for name in entered {
+            self.measure(name, rpc).await?;
+        }
+        // Names are sorted so that what is spent comes before what spends it.
+        let left = self.records().filter(|(_, record)| record.status == Status::InMempool);
+        let left: Vec<TxName> =
+            left.filter(|(_, record)| !mempool.contains(&record.tx.txid())).map(|(name, _)| name).collect();
+        let mut replaced = Vec::new();
+        for name in left {
+            let status = match self.replacement(name, &mempool) {
+                Some(by) => Status::Replaced(by),
+                None => Status::Evicted,
+            };
+            if let Status::Replaced(_) = status {
+                replaced.push(name);
+            }
+            if let Some(record) = self.records.get_mut(&name) {
+                record.status = status;
             }
         }
-        Ok(())
+        Ok(replaced)
+    }
+
+    /// Enters what a block confirms. The mempool is left to [`Ledger::refresh`].
+    pub fn mined(&mut self, block: &Block) {
+        for tx in &block.tx {
+            let Some(name) = self.names.get(&tx.txid) else { continue };
+            let Some(record) = self.records.get_mut(name) else { continue };
+            record.status = Status::Confirmed(block.height);
+            let fee = tx.fee.unwrap_or(Amount::ZERO);
+            record.measured = Some(Measured { vsize: tx.vsize, weight: tx.weight, fee });
+        }
+    }
+
+    /// Enters that the blocks from this height on are not in the best chain any more. Returns what they had confirmed:
+    /// whether it is in the mempool again is left to [`Ledger::refresh`].
+    pub fn left(&mut self, from: u64) -> Vec<TxName> {
+        let mut unconfirmed = Vec::new();
+        for (name, record) in &mut self.records {
+            if matches!(record.status, Status::Confirmed(height) if height >= from) {
+                record.status = Status::Evicted;
+                unconfirmed.push(*name);
+            }
+        }
+        unconfirmed
     }
 
     /// Whether something else that spends what `name` spends is in the mempool.
     fn has_rival(&self, name: TxName) -> bool {
         let Some(record) = self.get(name) else { return false };
-        let spenders = |outpoint| self.spenders.get(&outpoint).into_iter().flatten();
-        let inputs = record.tx.transaction().input.iter();
-        inputs
-            .flat_map(|input| spenders(input.previous_output))
-            .any(|other| *other != name && self.get(*other).is_some_and(|other| other.status == Status::InMempool))
+        self.spenders_of(record)
+            .any(|other| other != name && self.get(other).is_some_and(|other| other.status == Status::InMempool))
     }
 
-    /// Enters that `name` is in the mempool, with the sizes and the fee that the node gives. Says whether it is known.
-    async fn measure(&mut self, name: TxName, rpc: &Rpc) -> Result<bool, RpcError> {
-        let Some(record) = self.records.get_mut(&name) else { return Ok(false) };
+    /// Everything that spends what this spends, itself included.
+    fn spenders_of(&self, record: &Record) -> impl Iterator<Item = TxName> {
+        let inputs = record.tx.transaction().input.iter();
+        inputs.flat_map(|input| self.spenders.get(&input.previous_output).into_iter().flatten().copied())
+    }
+
+    /// What in the mempool took the place of `name`, or of something that it spends.
+    fn replacement(&self, name: TxName, mempool: &HashSet<Txid>) -> Option<TxName> {
+        let record = self.get(name)?;
+        let is_there = |other: &TxName| self.get(*other).is_some_and(|other| mempool.contains(&other.tx.txid()));
+        let rival = self.spenders_of(record).find(|other| *other != name && is_there(other));
+        rival.or_else(|| {
+            record.tx.transaction().input.iter().find_map(|input| {
+                match self.get(self.name(input.previous_output.txid)?)?.status {
+                    Status::Replaced(by) => Some(by),
+                    _ => None,
+                }
+            })
+        })
+    }
+
+    /// Enters that `name` is in the mempool, with the sizes and the fee that the node gives.
+    async fn measure(&mut self, name: TxName, rpc: &Rpc) -> Result<(), RpcError> {
+        let Some(record) = self.records.get_mut(&name) else { return Ok(()) };
         let entry = rpc.mempool_entry(record.tx.txid()).await?;
         record.status = Status::InMempool;
         record.measured = Some(Measured { vsize: entry.vsize, weight: entry.weight, fee: entry.fees.base });
-        Ok(true)
-    }
-
-    /// Enters what `block` confirms, and what it made impossible.
-    ///
-    /// # Errors
-    ///
-    /// [`RpcError`], if the node does not answer.
-    pub async fn mined(&mut self, block: &Block, rpc: &Rpc) -> Result<(), RpcError> {
-        let confirmed: HashMap<Txid, &BlockTransaction> = block.tx.iter().map(|tx| (tx.txid, tx)).collect();
-        for record in self.records.values_mut() {
-            if let Some(found) = confirmed.get(&record.tx.txid()) {
-                record.status = Status::Confirmed(block.height);
-                let fee = found.fee.unwrap_or(Amount::ZERO);
-                record.measured = Some(Measured { vsize: found.vsize, weight: found.weight, fee });
-            }
-        }
-        self.refresh(rpc).await
-    }
-
-    /// Marks what is no longer in the mempool, now that `by` is: replaced, if it conflicts with `by` or spends what
-    /// does; evicted otherwise. Names are sorted so that what is spent comes before what spends it.
-    /// Returns what was replaced.
-    fn left_mempool(&mut self, by: TxName, mempool: &HashSet<Txid>) -> Vec<TxName> {
-        let accepted = self.records[&by].clone();
-        let (mut replaced, mut names): (HashSet<Txid>, Vec<TxName>) = Default::default();
-        for (name, record) in &mut self.records {
-            if record.status != Status::InMempool || mempool.contains(&record.tx.txid()) {
-                continue;
-            }
-            if record.conflicts_with(&accepted) || record.spends_one_of(&replaced) {
-                replaced.insert(record.tx.txid());
-                record.status = Status::Replaced(by);
-                names.push(*name);
-            } else {
-                record.status = Status::Evicted;
-            }
-        }
-        names
+        Ok(())
     }
 }

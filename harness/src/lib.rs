@@ -2,15 +2,32 @@
 //!
 //! A [`scenario`] says what happens to a factory; [`scenario::run`] plays it on a [`node::Node`], with parties that each
 //! hold their own keys, and gives a [`report::RunReport`]. The protocol itself is the crate `factory_core`.
+//!
+//! A test of one's own can do the same step by step, with a [`testbed::Testbed`].
 
 mod book;
+mod bundle;
 mod factory;
 mod ledger;
+mod network;
 mod parties;
 mod run_dir;
 
 pub mod cli;
+pub mod container;
+pub mod electrum;
 pub mod node;
+pub mod reaper;
 pub mod report;
 pub mod scenario;
 pub mod seed;
+pub mod suite;
+pub mod testbed;
+
+/// The types of Bitcoin that stand in this crate's interface.
+pub use bitcoin;
+/// The protocol.
+pub use factory_core;
+
+pub use node::Kind;
+pub use testbed::{Status, Stop, Testbed};

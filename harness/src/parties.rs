@@ -1,42 +1,31 @@
 //! The operator and the members, and the links that carry their messages.
 
 mod links;
+mod seat;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
-use factory_core::protocol::{
-    Agreement, Block, ChannelEnd, Command, Effect, Event, Input, Member, Operator, ProtocolError,
-};
+use factory_core::protocol::{Block, ChannelEnd, Command, Effect, Event, Input, ProtocolError};
 use factory_core::tx::Complete;
 use factory_core::tx::funding::Coin;
-use factory_core::{Factory, MemberKeys, OperatorKeys, Party, TxName, Wallet};
-use rand_chacha::ChaCha20Rng;
+use factory_core::{Factory, Party, TxName, Wallet};
 
 use crate::factory::{capacities, offer};
-use crate::scenario::{Scenario, Withheld};
-use crate::seed;
+use crate::scenario::{Crash, MessageKind, Moment, Scenario, Withhold};
 use links::Links;
+use seat::Seat;
+pub(crate) use seat::{member_keys, operator_keys};
 
 /// All parties of one factory. Messages arrive in the order in which they were sent, so that a run can be reproduced.
 #[derive(Debug)]
 pub struct Parties {
-    operator: Seat<Operator>,
-    members: Vec<Seat<Member>>,
+    /// The operator, then the members.
+    seats: Vec<Seat>,
     links: Links,
-    /// Those that do not see the chain.
-    offline: BTreeSet<Party>,
     /// Who wants to see what creates and what spends an output.
     watchers: HashMap<OutPoint, BTreeSet<Party>>,
-}
-
-/// A party with what only it has.
-#[derive(Debug)]
-struct Seat<T> {
-    party: T,
-    random: ChaCha20Rng,
-    payout: ScriptBuf,
 }
 
 /// What the parties did until no message was under way any more.
@@ -44,10 +33,28 @@ struct Seat<T> {
 pub struct Outcome {
     /// What they publish.
     pub broadcasts: Vec<(Party, TxName, Arc<Complete>)>,
-    /// What they report.
-    pub events: Vec<(Party, Event)>,
-    /// How many messages arrived.
-    pub messages: usize,
+    /// What they said to each other and to their users, in its order.
+    pub noted: Vec<Noted>,
+}
+
+/// Something that a party said.
+#[derive(Debug)]
+pub enum Noted {
+    /// A message.
+    Message {
+        /// What it carries.
+        kind: MessageKind,
+        /// Who sent it.
+        from: Party,
+        /// To whom.
+        to: Party,
+        /// Whether it arrived.
+        arrived: bool,
+    },
+    /// Something that happened to a party.
+    Event(Party, Event),
+    /// A party crashed.
+    Crash(Party, Moment),
 }
 
 /// Returned when a party refuses what it is told.
@@ -64,34 +71,19 @@ impl Parties {
     /// The parties of a scenario, each with keys of its own from the scenario's seed. The operator funds the factory
     /// out of `wallet`, which holds `coins`.
     pub fn new(scenario: &Scenario, wallet: Wallet, coins: Vec<Coin>) -> Self {
-        let (offer, capacities) = (offer(scenario), capacities(scenario));
-        let seat = |party: Party| {
-            let mut random = seed::stream(scenario.seed, &party.to_string());
-            let payout = Wallet::generate(&mut random).script_pubkey().clone();
-            (random, payout)
-        };
-        let (mut random, payout) = seat(Party::Operator);
-        let keys = OperatorKeys::generate(&mut random, payout.clone());
-        let feerate = offer.feerate;
-        let operator = Operator::new(keys, wallet, coins, offer.clone(), capacities.clone(), feerate);
-        let operator = Seat { party: operator, random, payout };
-        let members = capacities.iter().enumerate().map(|(index, capacity)| {
-            let index = index as u32;
-            let (mut random, payout) = seat(Party::Member(index));
-            let keys = MemberKeys::generate(&mut random, payout.clone());
-            Seat {
-                party: Member::new(index, keys, Agreement { offer: offer.clone(), capacity: *capacity }),
-                random,
-                payout,
-            }
-        });
-        Parties {
-            members: members.collect(),
-            operator,
-            links: Links::default(),
-            offline: BTreeSet::new(),
-            watchers: HashMap::new(),
+        let (seed, offer, capacities) = (scenario.seed, offer(scenario), capacities(scenario));
+        let operator = Seat::operator(seed, wallet, coins, offer.clone(), capacities.clone());
+        let member = |(index, capacity): (u32, &bitcoin::Amount)| Seat::member(seed, index, offer.clone(), *capacity);
+        let mut seats: Vec<Seat> = [operator].into_iter().chain((0..).zip(&capacities).map(member)).collect();
+        for party in seat::crashing(&scenario.steps) {
+            seats[place(party)].keep_store();
         }
+        Parties { seats, links: Links::default(), watchers: HashMap::new() }
+    }
+
+    /// From now on what parties store is kept, so that any of them can crash.
+    pub fn keep_stores(&mut self) {
+        self.seats.iter_mut().for_each(Seat::keep_store);
     }
 
     /// Gives `party` a command, and lets the parties talk until they are done.
@@ -103,13 +95,18 @@ impl Parties {
         self.deliver([(party, Input::Command(command))])
     }
 
-    /// Shows everybody who sees the chain its next block: its height to each, and each of `txs` to those who watch an
-    /// output that it creates or spends.
+    /// Shows those of `parties` who see the chain its next block: its height to each, and each of `txs` to those who
+    /// watch an output that it creates or spends.
     ///
     /// # Errors
     ///
     /// [`PartyError`], if a party refuses what another says to that.
-    pub fn block(&mut self, height: u32, txs: &[Arc<Transaction>]) -> Result<Outcome, PartyError> {
+    pub fn block(
+        &mut self,
+        parties: impl IntoIterator<Item = Party>,
+        height: u32,
+        txs: &[Arc<Transaction>],
+    ) -> Result<Outcome, PartyError> {
         let mut shown: BTreeMap<Party, Vec<Arc<Transaction>>> = BTreeMap::new();
         for tx in txs {
             let txid = tx.compute_txid();
@@ -121,8 +118,7 @@ impl Parties {
                 shown.entry(party).or_default().push(Arc::clone(tx));
             }
         }
-        let everybody = [Party::Operator].into_iter().chain((0..self.members.len() as u32).map(Party::Member));
-        let see = everybody.filter(|party| !self.offline.contains(party));
+        let see = parties.into_iter().filter(|party| !self.seats[place(*party)].away);
         let blocks = see.map(|party| {
             let txs = shown.remove(&party).unwrap_or_default();
             (party, Input::Block(Block { height, txs }))
@@ -139,76 +135,154 @@ impl Parties {
     /// From now on `party` does not see the chain either.
     pub fn take_offline(&mut self, party: Party) {
         self.links.silence(party);
-        self.offline.insert(party);
+        self.seats[place(party)].away = true;
     }
 
-    /// From now on `from` keeps back what it owes.
-    pub fn withhold(&mut self, from: Party, what: Withheld) {
-        self.links.withhold(from, what);
+    /// `party` loses what it has in memory, now or at a moment that is still to come.
+    pub fn crash(&mut self, crash: Crash) -> Option<Noted> {
+        let (party, moment) = (crash.party.0, crash.at);
+        let seat = &mut self.seats[place(party)];
+        if moment != Moment::Now {
+            seat.doom(crash);
+            return None;
+        }
+        seat.crash();
+        Some(Noted::Crash(party, moment))
+    }
+
+    /// `party` is back, started again if it had crashed. The blocks up to `height` are there already.
+    ///
+    /// # Errors
+    ///
+    /// [`PartyError`], if it cannot read what it has stored.
+    pub fn bring_back(&mut self, party: Party, height: u32) -> Result<(), PartyError> {
+        self.links.unsilence(party);
+        let seat = &mut self.seats[place(party)];
+        if seat.crashed {
+            seat.start_again().map_err(|source| PartyError { party, source })?;
+            for outpoint in seat.watched() {
+                self.watchers.entry(outpoint).or_default().insert(party);
+            }
+        }
+        let seat = &mut self.seats[place(party)];
+        if seat.away {
+            seat.catch_up_until(height);
+            seat.away = false;
+        }
+        Ok(())
+    }
+
+    /// Whether a party sees the chain, and does things.
+    pub fn is_there(&self, party: Party) -> bool {
+        !self.seats[place(party)].away
+    }
+
+    /// From now on a party keeps back what it owes.
+    pub fn withhold(&mut self, order: Withhold) {
+        self.links.withhold(order);
     }
 
     /// What was to be kept back, and never was sent.
-    pub fn withheld_in_vain(&self) -> impl Iterator<Item = (Party, Withheld)> {
+    pub fn withheld_in_vain(&self) -> impl Iterator<Item = &Withhold> {
         self.links.in_vain()
+    }
+
+    /// The crashes whose moment never came.
+    pub fn crashes_in_vain(&self) -> impl Iterator<Item = &Crash> {
+        self.seats.iter().flat_map(Seat::dooms)
     }
 
     /// A party's end of a member's channel, if it has one.
     pub fn channel(&self, party: Party, member: u32) -> Option<&ChannelEnd> {
-        match party {
-            Party::Operator => self.operator.party.channel(member),
-            Party::Member(index) => self.members.get(index as usize)?.party.channel(member),
-        }
+        self.seats.get(place(party))?.channel(member)
     }
 
-    /// The factory, once its terms are agreed.
+    /// The factory, once somebody knows its terms.
     pub fn factory(&self) -> Option<&Arc<Factory>> {
-        self.operator.party.factory()
+        self.seats.iter().find_map(Seat::factory)
     }
 
-    /// A transaction that the operator holds.
-    pub fn transaction(&self, name: TxName) -> Option<&Arc<Complete>> {
-        self.operator.party.transaction(name)
+    /// A transaction that a party holds.
+    pub fn transaction(&self, party: Party, name: TxName) -> Option<&Arc<Complete>> {
+        self.seats.get(place(party))?.transaction(name)
+    }
+
+    /// What a party watches on the chain.
+    pub fn watched(&self, party: Party) -> Vec<OutPoint> {
+        self.seats[place(party)].watched()
     }
 
     /// Where each party's final balance goes.
     pub fn payouts(&self) -> impl Iterator<Item = (Party, &ScriptBuf)> {
-        let members = self.members.iter().zip(0..).map(|(seat, index)| (Party::Member(index), &seat.payout));
-        [(Party::Operator, &self.operator.payout)].into_iter().chain(members)
+        self.seats.iter().map(|seat| (seat.party(), seat.payout()))
     }
 
     fn deliver(&mut self, inputs: impl IntoIterator<Item = (Party, Input)>) -> Result<Outcome, PartyError> {
         let mut queue: VecDeque<_> = inputs.into_iter().collect();
         let mut outcome = Outcome::default();
         while let Some((party, input)) = queue.pop_front() {
-            for effect in self.handle(party, input)? {
-                match effect {
-                    Effect::Send { to, message } => {
-                        if self.links.carry(party, to, &message) {
-                            outcome.messages += 1;
-                            queue.push_back((to, Input::Message { from: party, message }));
-                        }
-                    }
-                    Effect::Broadcast { name, tx } => outcome.broadcasts.push((party, name, tx)),
-                    Effect::Watch(outpoint) => {
-                        self.watchers.entry(outpoint).or_default().insert(party);
-                    }
-                    // No party of a scenario is restarted, so none needs what it stored.
-                    Effect::Persist(_) => {}
-                    Effect::Report(event) => outcome.events.push((party, event)),
+            // What was on its way to somebody who has crashed meanwhile is lost.
+            if self.seats[place(party)].crashed {
+                continue;
+            }
+            let effects = self.seats[place(party)].handle(input).map_err(|source| PartyError { party, source })?;
+            for effect in effects {
+                if let Some(moment) = self.perform(party, effect, &mut queue, &mut outcome) {
+                    self.seats[place(party)].crash();
+                    outcome.noted.push(Noted::Crash(party, moment));
+                    break;
                 }
             }
         }
         Ok(outcome)
     }
 
-    fn handle(&mut self, party: Party, input: Input) -> Result<Vec<Effect>, PartyError> {
-        let result = match party {
-            Party::Operator => self.operator.party.handle(input, &mut self.operator.random),
-            Party::Member(member) => {
-                let seat = &mut self.members[member as usize];
-                seat.party.handle(input, &mut seat.random)
+    /// Does what a party wants done. Tells the moment of its crash, if that came.
+    fn perform(
+        &mut self,
+        party: Party,
+        effect: Effect,
+        queue: &mut VecDeque<(Party, Input)>,
+        outcome: &mut Outcome,
+    ) -> Option<Moment> {
+        let seat = &mut self.seats[place(party)];
+        match effect {
+            Effect::Send { to, message } => {
+                let kind = MessageKind::of(&message);
+                let (before, after) = (Moment::BeforeSending(kind), Moment::AfterSending(kind));
+                if seat.is_doomed(before) {
+                    return Some(before);
+                }
+                let crashes = seat.is_doomed(after);
+                let arrived = self.links.carry(party, to, kind) && !self.seats[place(to)].crashed;
+                outcome.noted.push(Noted::Message { kind, from: party, to, arrived });
+                if arrived {
+                    queue.push_back((to, Input::Message { from: party, message }));
+                }
+                return crashes.then_some(after);
             }
-        };
-        result.map_err(|source| PartyError { party, source })
+            Effect::Persist(key) => {
+                let (before, after) = seat::storing(key);
+                if seat.is_doomed(before) {
+                    return Some(before);
+                }
+                seat.persist(key);
+                return seat.is_doomed(after).then_some(after);
+            }
+            Effect::Broadcast { name, tx } => outcome.broadcasts.push((party, name, tx)),
+            Effect::Watch(outpoint) => {
+                self.watchers.entry(outpoint).or_default().insert(party);
+            }
+            Effect::Report(event) => outcome.noted.push(Noted::Event(party, event)),
+        }
+        None
+    }
+}
+
+/// Where a party sits.
+fn place(party: Party) -> usize {
+    match party {
+        Party::Operator => 0,
+        Party::Member(member) => member as usize + 1,
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::reaper::Reaper;
+
 /// In a folder that is to stay.
 const KEPT: &str = "kept";
 /// Locked for as long as the run goes on.
@@ -16,6 +18,7 @@ pub struct RunDir {
     path: PathBuf,
     _lock: fs::File,
     kept: bool,
+    reaper: Reaper,
 }
 
 impl RunDir {
@@ -43,10 +46,26 @@ impl RunDir {
         if let Err(error) = sweep(base) {
             eprintln!("shopfloor: cannot remove what a killed run left in {}: {error}", base.display());
         }
-        let path = tempfile::Builder::new().prefix("run-").tempdir_in(base).map_err(context)?.keep();
+        // The reaper is there before the folder, so that there is no moment in which a kill would leave it.
+        let make = |path: &Path| {
+            if path.exists() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let reaper = Reaper::for_run(path, &name)?;
+            fs::DirBuilder::new().mode(0o700).create(path)?;
+            Ok(reaper)
+        };
+        let made = tempfile::Builder::new().prefix("run-").make_in(base, make).map_err(context)?;
+        let (reaper, path) = made.keep().map_err(|error| context(error.error))?;
         let lock = fs::File::create(path.join(LOCK)).map_err(context)?;
         lock.lock().map_err(context)?;
-        Ok(RunDir { path, _lock: lock, kept: false })
+        Ok(RunDir { path, _lock: lock, kept: false, reaper })
+    }
+
+    /// Who removes what the run leaves if the harness is killed.
+    pub(crate) fn reaper(&self) -> &Reaper {
+        &self.reaper
     }
 
     /// Where it is.

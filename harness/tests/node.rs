@@ -16,6 +16,7 @@ fn config(dir: &Path, program: PathBuf) -> NodeConfig {
         ports: dir.join("ports"),
         args: Vec::new(),
         time: 1_767_225_600,
+        listen: false,
     }
 }
 

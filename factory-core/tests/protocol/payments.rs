@@ -146,6 +146,23 @@ fn a_channel_is_live_only_when_both_sides_have_seen_the_funding() {
     world.assert_phase(Phase::Live);
 }
 
+#[test]
+fn a_member_that_sees_the_funding_first_is_live_as_soon_as_the_operator_is() {
+    let mut world = World::new(2);
+    world.operate(Command::Open);
+    let funding = world.find(TxName::Funding);
+    for party in [M0, M1, OPERATOR] {
+        for (height, txs) in [(101, vec![funding.clone()]), (102, vec![]), (103, vec![])] {
+            world.show(party, height, &txs);
+        }
+        // What each says is heard before the next one sees a block.
+        world.run();
+    }
+    world.assert_phase(Phase::Live);
+    world.pay(OPERATOR, M0, 1_000);
+    assert_agreed(&world, 0, 1_000, 1);
+}
+
 /// Whatever both sides ask for and however it crosses, both ends agree once the links are empty, and so do all
 /// reports: the balance is the sum of what was reported as paid.
 #[test]

@@ -1,15 +1,17 @@
 //! The command line.
 
 mod node;
+mod plan;
 mod run;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::report::Verdict;
 use crate::scenario::Override;
+use crate::suite::{EXIT_CODES, Exit, SuiteArgs};
 
 /// A regtest testbed for Lightning channel factories.
 #[derive(Debug, Parser)]
@@ -25,6 +27,14 @@ enum Command {
     Run(RunArgs),
     /// Check scenarios without a node
     Check(CheckArgs),
+    /// Show the transactions that scenarios can make, with sizes, fees and locks, without a node
+    Plan(plan::PlanArgs),
+    /// Print the JSON Schema of a kind of file
+    Schema {
+        /// Which
+        #[arg(value_enum, default_value_t = schema::Subject::Scenario)]
+        of: schema::Subject,
+    },
     /// List, install, find and remove the node programs
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -35,12 +45,8 @@ enum Command {
 struct RunArgs {
     #[command(flatten)]
     check: CheckArgs,
-    /// Write the reports as a JSON array to this file, or to standard output with `-`
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Keep the files of every run, not only of those that do not pass
-    #[arg(long)]
-    keep: bool,
+    #[command(flatten)]
+    suite: SuiteArgs,
 }
 
 /// What `check` takes.
@@ -63,46 +69,13 @@ impl CheckArgs {
     }
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all passed; 1 a scenario failed; 2 bad input; \
-    3 nothing failed, but something was skipped; 4 the harness or a program it needs failed; 130 interrupted";
-
-/// How the program ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exit {
-    Pass = 0,
-    Fail = 1,
-    BadInput = 2,
-    Skip = 3,
-    Error = 4,
-    Interrupted = 130,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
-    }
-}
-
-impl Exit {
-    /// The code for several verdicts: the worst of them counts.
-    fn of(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
-        let rank =
-            |exit: &Exit| [Exit::Pass, Exit::Skip, Exit::Fail, Exit::Error].iter().position(|known| known == exit);
-        let exits = verdicts.into_iter().map(|verdict| match verdict {
-            Verdict::Pass => Exit::Pass,
-            Verdict::Fail => Exit::Fail,
-            Verdict::Skip => Exit::Skip,
-            Verdict::Error => Exit::Error,
-        });
-        exits.max_by_key(rank).unwrap_or(Exit::Pass)
-    }
-}
-
 /// Runs the program that is called `shopfloor`, on this process's arguments.
 pub fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => run::check(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Schema { of } => schema::schema(of),
         Command::Node(command) => node::node(&command),
     };
     exit.unwrap_or_else(|error| {
@@ -123,18 +96,5 @@ mod tests {
     fn arguments_are_declared_soundly() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn the_worst_verdict_decides() {
-        use Verdict::*;
-        for (verdicts, exit) in [
-            (vec![Pass, Pass], Exit::Pass),
-            (vec![Pass, Skip], Exit::Skip),
-            (vec![Skip, Fail, Pass], Exit::Fail),
-            (vec![Error, Fail], Exit::Error),
-        ] {
-            assert_eq!(Exit::of(verdicts.clone()), exit, "{verdicts:?}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 use super::{AnyError, Exit};
+use crate::container::Engine;
 use crate::node::provision::{self, Env, InstallError, LocateError, Tool};
 use crate::node::snapshot;
 
@@ -88,9 +89,22 @@ pub(super) fn node(command: &NodeCommand) -> Result<Exit, AnyError> {
             }
             let bytes = snapshot::clean(&env.cache()?)?;
             println!("pre-mined chains: {bytes} bytes removed");
+            remove_images(&named_or_all(tools))?;
         }
     }
     Ok(Exit::Pass)
+}
+
+/// Removes what was built out of the tools for containers. Without an engine there is nothing.
+fn remove_images(tools: &[Tool]) -> Result<(), AnyError> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let Ok(engine) = Engine::connect().await else { return Ok(()) };
+        for image in engine.remove_images(tools).await? {
+            println!("{image}: image removed");
+        }
+        Ok(())
+    })
 }
 
 fn named_or_all(tools: &[Tool]) -> Vec<Tool> {

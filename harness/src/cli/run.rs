@@ -3,77 +3,198 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{AnyError, CheckArgs, Exit, RunArgs};
+use super::{AnyError, CheckArgs, RunArgs};
 use crate::node::provision::Env;
-use crate::report::RunReport;
-use crate::scenario::{self, Loaded, Options};
+use crate::report::{self, RunReport, SuiteReport};
+use crate::scenario::{self, Backend, ChainView, Loaded, Options};
+use crate::suite::{self, About, Display, Exit, Job, Progress, SuiteArgs};
+
+/// What a run may take beyond its deadline, for its end.
+const GRACE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, AnyError> {
+    let suite = &args.suite;
+    if let Err(error) = suite.check_outputs() {
+        eprintln!("error: {error}");
+        return Ok(Exit::BadInput);
+    }
     let Some(scenarios) = load(&args.check) else { return Ok(Exit::BadInput) };
-    // The file is made before the runs, so that a wrong path costs no run.
-    let json = args.json.as_deref().map(open).transpose()?;
-    let env = Env::from_process()?;
-    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
-    let runtime = tokio::runtime::Runtime::new()?;
-    let reports = runtime.block_on(async {
-        tokio::select! {
-            reports = run_all(&scenarios, &env, args.keep, to_stdout) => Ok(Some(reports?)),
-            interrupt = tokio::signal::ctrl_c() => interrupt.map(|()| None),
+    let titles: Vec<String> = scenarios.iter().map(|loaded| RunReport::new(loaded).title()).collect();
+    let named: Vec<(Loaded, String)> = scenarios.into_iter().zip(titles).collect();
+    let selected = match suite.selection().select(named, about) {
+        Ok(selected) => selected,
+        Err(nothing) => {
+            eprintln!("error: {nothing}");
+            return Ok(Exit::BadInput);
         }
-    })?;
-    // By now the nodes of an interrupted run are gone, with their files.
-    let Some(reports) = reports else {
+    };
+    // The files are made before the runs, so that a wrong path costs no run.
+    let outputs = Outputs::open(suite)?;
+    let env = Arc::new(Env::from_process()?);
+    let begun = Instant::now();
+    let jobs: Vec<ScenarioJob> = suite::repeated(selected, suite.repeat)
+        .into_iter()
+        .map(|((loaded, _), repetition)| ScenarioJob { loaded, repetition, env: Arc::clone(&env), keep: suite.keep })
+        .collect();
+    let display = Arc::new(Display::to_stderr(jobs.len(), suite.style()));
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome =
+        runtime.block_on(async { suite::run(jobs, suite.budget(), suite.fail_fast, display, interrupted()).await });
+    if outcome.interrupted {
         eprintln!("interrupted");
         return Ok(Exit::Interrupted);
-    };
-    if let Some(mut json) = json {
-        serde_json::to_writer_pretty(&mut json, &reports)?;
-        writeln!(json)?;
-        json.flush()?;
     }
-    Ok(Exit::of(reports.iter().map(|report| report.verdict)))
+    let differences = suite::differences(&outcome.runs);
+    let report = SuiteReport::new(outcome.runs, begun.elapsed().as_millis() as u64);
+    if !suite.uses_stdout() {
+        print(&report)?;
+    }
+    differences.iter().for_each(|difference| eprintln!("not the same: {difference}"));
+    outputs.write(&report)?;
+    let exit = Exit::of(report.runs.iter().map(|run| run.verdict));
+    // What differs between repetitions is no passed run, whatever each by itself says.
+    Ok(if exit == Exit::Pass && !differences.is_empty() { Exit::Fail } else { exit })
 }
 
-async fn run_all(scenarios: &[Loaded], env: &Env, keep: bool, quiet: bool) -> io::Result<Vec<RunReport>> {
-    let mut reports = Vec::new();
-    for loaded in scenarios {
-        eprintln!("{} ({})", loaded.scenario.name.value, loaded.file.display());
-        let on_step = |step: &crate::report::StepReport| eprintln!("  {:6} ms  {}", step.duration_ms, step.step);
-        let report = scenario::run(loaded, &Options { env, keep, on_step }).await;
-        if quiet {
-            eprintln!("{}", report.verdict.word());
-            report.failures.iter().for_each(|failure| eprintln!("  {failure}"));
-        } else {
-            write!(io::stdout(), "\n{report}")?;
+/// What a selection looks at.
+fn about(item: &(Loaded, String)) -> About<'_> {
+    let (loaded, title) = item;
+    About { title, file: &loaded.file, tags: &loaded.scenario.tags }
+}
+
+/// Completes when somebody wants everything to end.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                interrupt = tokio::signal::ctrl_c() => if let Err(error) = interrupt {
+                    eprintln!("shopfloor: cannot listen for Ctrl-C: {error}");
+                    std::future::pending::<()>().await;
+                },
+                _ = terminate.recv() => {}
+            }
         }
-        reports.push(report);
+        Err(error) => {
+            eprintln!("shopfloor: cannot listen for signals: {error}");
+            std::future::pending::<()>().await;
+        }
     }
-    Ok(reports)
+}
+
+/// One run of one cell.
+struct ScenarioJob {
+    loaded: Loaded,
+    repetition: Option<u32>,
+    env: Arc<Env>,
+    keep: bool,
+}
+
+impl Job for ScenarioJob {
+    fn weight(&self) -> usize {
+        let scenario = &self.loaded.scenario;
+        let servers = scenario.everybody().filter(|party| scenario.party(*party).chain_view == ChainView::Electrum);
+        let nodes = scenario.node_names();
+        // A container starts slower, and no faster beside others.
+        let heavy = nodes.iter().filter(|(_, node)| node.backend == Backend::Container).count();
+        nodes.len() + heavy + servers.count().min(1)
+    }
+
+    fn deadline(&self) -> Duration {
+        self.loaded.scenario.deadline.0 + GRACE
+    }
+
+    fn blank(&self) -> RunReport {
+        RunReport { repetition: self.repetition, ..RunReport::new(&self.loaded) }.with_replay()
+    }
+
+    async fn run(self, progress: Progress) -> RunReport {
+        let on_step = |number: usize, of: usize, text: &str| progress.step(number + 1, of, text);
+        let options = Options { env: &self.env, keep: self.keep, on_step: &on_step };
+        let report = scenario::run(&self.loaded, &options).await;
+        RunReport { repetition: self.repetition, ..report }.with_replay()
+    }
+}
+
+/// One run is told in full, several in a line each; what did not pass in full in any case.
+fn print(report: &SuiteReport) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match report.runs.as_slice() {
+        [run] => write!(out, "\n{run}"),
+        runs => {
+            for run in runs.iter().filter(|run| run.verdict > report::Verdict::Skip) {
+                writeln!(out, "\n{run}")?;
+            }
+            write!(out, "\n{}", report.summary())
+        }
+    }
+}
+
+/// Where the reports go.
+struct Outputs {
+    open: Vec<(Form, Box<dyn io::Write>)>,
+}
+
+/// How a suite's report is written.
+type Form = fn(&SuiteReport) -> Result<String, AnyError>;
+
+impl Outputs {
+    fn open(args: &SuiteArgs) -> io::Result<Self> {
+        let forms: [(&Option<std::path::PathBuf>, Form); 4] = [
+            (&args.json, |report| Ok(serde_json::to_string_pretty(report)? + "\n")),
+            (&args.junit, |report| Ok(report::junit(report)?)),
+            (&args.markdown, |report| Ok(report::markdown(report))),
+            (&args.html, |report| Ok(report::html(report))),
+        ];
+        let wanted = forms.into_iter().filter_map(|(path, form)| Some((form, path.as_deref()?)));
+        let open = wanted.map(|(form, path)| Ok((form, create(path)?))).collect::<io::Result<_>>()?;
+        Ok(Outputs { open })
+    }
+
+    fn write(self, report: &SuiteReport) -> Result<(), AnyError> {
+        for (form, mut out) in self.open {
+            out.write_all(form(report)?.as_bytes())?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+fn create(path: &Path) -> io::Result<Box<dyn io::Write>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file =
+        File::create(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    Ok(Box::new(io::BufWriter::new(file)))
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<Exit, AnyError> {
     let Some(scenarios) = load(args) else { return Ok(Exit::BadInput) };
+    let mut files: Vec<(&Path, usize)> = Vec::new();
     for loaded in &scenarios {
-        println!("{}: sound", loaded.file.display());
+        match files.last_mut() {
+            Some((file, cells)) if *file == loaded.file => *cells += 1,
+            _ => files.push((&loaded.file, 1)),
+        }
+    }
+    for (file, cells) in files {
+        match cells {
+            1 => println!("{}: sound", file.display()),
+            several => println!("{}: sound ({several} cells)", file.display()),
+        }
     }
     Ok(Exit::Pass)
 }
 
 /// Reads all scenarios, or says what is wrong with each that is not sound.
-fn load(args: &CheckArgs) -> Option<Vec<Loaded>> {
+pub(super) fn load(args: &CheckArgs) -> Option<Vec<Loaded>> {
     let files = scenario::find(&args.paths).map_err(|invalid| eprintln!("{invalid}")).ok()?;
     let overrides = args.overrides();
     let scenarios: Vec<_> = files.iter().map(|file| scenario::load(file, &overrides)).collect();
     scenarios.iter().filter_map(|result| result.as_ref().err()).for_each(|invalid| eprintln!("{invalid}"));
-    scenarios.into_iter().collect::<Result<_, _>>().ok()
-}
-
-fn open(path: &Path) -> io::Result<Box<dyn io::Write>> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout().lock()));
-    }
-    let file =
-        File::create(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-    Ok(Box::new(io::BufWriter::new(file)))
+    scenarios.into_iter().collect::<Result<Vec<_>, _>>().ok().map(|cells| cells.into_iter().flatten().collect())
 }

@@ -2,24 +2,27 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
-use bitcoind::client::Auth;
-use bitcoind::{BitcoinD, Client, Conf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use super::launcher::{COOKIE_NETWORK, Launcher};
-use super::rpc::{Rpc, RpcError};
+use super::keeper::Keeper;
+use super::launcher::{CookiePipe, Launcher, length, text_from, watch_end};
+use super::lodger::Lodger;
+use super::rpc::{Rpc, RpcError, Trace};
 
 /// How long a node may take until it answers. It takes well under a second on an idle machine.
 const START_DEADLINE: Duration = Duration::from_secs(90);
 /// How often another port is tried, if the one that was free is gone when the node would take it.
 const PORT_ATTEMPTS: usize = 8;
+/// How often a node is asked for something that takes it a moment.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// The record of all calls to a node, in its folder.
+const TRACE: &str = "rpc.jsonl";
 /// How many lines of a log are shown with a failure.
 const TAIL_LINES: usize = 20;
 
@@ -38,6 +41,8 @@ pub struct NodeConfig {
     pub args: Vec<String>,
     /// Its clock, in seconds since 1970.
     pub time: u64,
+    /// Whether it listens for peers on this machine, at a port of its own, and relays at once what it has.
+    pub listen: bool,
 }
 
 /// A running node. It ends when this is dropped, and when the harness ends, whatever ends it.
@@ -45,6 +50,8 @@ pub struct NodeConfig {
 pub struct Node {
     name: String,
     rpc: Rpc,
+    p2p: Option<SocketAddr>,
+    ports: PathBuf,
     keeper: Keeper,
     ended: watch::Receiver<bool>,
 }
@@ -111,23 +118,6 @@ pub struct StopError {
     reason: String,
 }
 
-/// The thread that started the node, and that the node cannot outlive.
-#[derive(Debug)]
-struct Keeper {
-    launcher: Launcher,
-    orders: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
-    thread: Option<thread::JoinHandle<()>>,
-    state: State,
-}
-
-/// How far a node has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Starting,
-    Ready,
-    Stopped,
-}
-
 /// How one start went.
 enum Outcome {
     Ready(Box<Node>),
@@ -144,13 +134,7 @@ impl Node {
         for _ in 0..PORT_ATTEMPTS {
             match Node::start_once(config).await? {
                 Outcome::Ready(node) => return Ok(*node),
-                // What the next start logs must not be read together with this.
-                Outcome::PortTaken => match fs::remove_file(debug_log(&data(&config.dir))) {
-                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                        return Err(StartError::Prepare { name: config.name.clone(), dir: config.dir.clone(), source });
-                    }
-                    _ => {}
-                },
+                Outcome::PortTaken => {}
             }
         }
         Err(StartError::NoPort { name: config.name.clone() })
@@ -160,8 +144,11 @@ impl Node {
         let name = &config.name;
         let prepare = |source| StartError::Prepare { name: name.clone(), dir: config.dir.clone(), source };
         let datadir = data(&config.dir);
-        let launcher = Launcher::new(&config.program, &config.dir, &datadir, &config.ports).map_err(prepare)?;
-        let (mut keeper, ready) = Keeper::spawn(config, launcher.clone(), &datadir).map_err(prepare)?;
+        let log = debug_log(&datadir);
+        let log_before = length(&log).map_err(prepare)?;
+        let launcher = Launcher::new(&config.program, &config.dir, &config.ports).map_err(prepare)?;
+        let cookie = CookiePipe::new(&datadir).map_err(prepare)?;
+        let (mut keeper, ready) = Keeper::spawn(config, launcher.clone(), cookie, &datadir).map_err(prepare)?;
         let mut ended = watch_end(name, launcher.clone()).map_err(prepare)?;
 
         let logs = || logs(&config.dir);
@@ -172,18 +159,21 @@ impl Node {
                 return Err(StartError::NotReady { name: name.clone(), logs: logs() });
             }
         };
-        let client = match started {
-            Ok(client) => client,
-            Err(_) if launcher.port_taken() || could_not_bind(&debug_log(&datadir)) => return Ok(Outcome::PortTaken),
+        let started = match started {
+            Ok(started) => started,
+            Err(_) if launcher.port_taken() || could_not_bind(&log, log_before) => return Ok(Outcome::PortTaken),
             Err(reason) => {
                 let logs = [reason, logs()].join("\n");
                 return Err(StartError::Ended { name: name.clone(), program: config.program.clone(), logs });
             }
         };
-        keeper.state = State::Ready;
-        let rpc = Rpc::new(name, client);
+        keeper.node_is_ready();
+        let trace = Trace::append_to(&config.dir.join(TRACE)).map_err(prepare)?;
+        let rpc = Rpc::new(name, started.client, trace);
         check_identity(name, &rpc, &launcher, &datadir).await?;
-        Ok(Outcome::Ready(Box::new(Node { name: name.clone(), rpc, keeper, ended })))
+        wait_for_mempool(name, &rpc, &config.dir).await?;
+        let (name, ports) = (name.clone(), config.ports.clone());
+        Ok(Outcome::Ready(Box::new(Node { name, rpc, p2p: started.p2p, ports, keeper, ended })))
     }
 
     /// What the node is called.
@@ -196,13 +186,46 @@ impl Node {
         &self.rpc
     }
 
+    /// Where the node listens for peers, if it does.
+    pub fn p2p(&self) -> Option<SocketAddr> {
+        self.p2p
+    }
+
     /// The node's process id.
     ///
     /// # Errors
     ///
     /// If the file that holds it is gone.
     pub fn pid(&self) -> io::Result<i32> {
-        self.keeper.launcher.pid()
+        self.keeper.launcher().pid()
+    }
+
+    /// Freezes the node's process: it answers nobody until it is [resumed](Node::resume).
+    ///
+    /// # Errors
+    ///
+    /// If the process is not there.
+    pub fn pause(&self) -> io::Result<()> {
+        kill(Pid::from_raw(self.pid()?), Signal::SIGSTOP).map_err(io::Error::from)
+    }
+
+    /// Lets a frozen process go on.
+    ///
+    /// # Errors
+    ///
+    /// If the process is not there.
+    pub fn resume(&self) -> io::Result<()> {
+        kill(Pid::from_raw(self.pid()?), Signal::SIGCONT).map_err(io::Error::from)
+    }
+
+    /// The folder in which ports are locked.
+    pub(crate) fn ports(&self) -> &Path {
+        &self.ports
+    }
+
+    /// Takes in a program beside the node, which ends before the node does. Whether it came so far, it tells itself.
+    pub(crate) fn take_in(&self, lodger: Lodger) {
+        self.keeper.take_in(lodger);
     }
 
     /// Completes when the node's process has ended, whoever ended it.
@@ -220,124 +243,39 @@ impl Node {
     ///
     /// [`StopError`], if it does not, or says that something went wrong.
     pub async fn stop(mut self) -> Result<(), StopError> {
-        let (done, answer) = oneshot::channel();
+        let stopped = self.keeper.stop().await;
+        stopped.map_err(|reason| StopError { name: self.name.clone(), reason })
+    }
+
+    /// Kills the node, as a power failure would, and returns once its process has ended. What it had not written by then
+    /// is lost: its mempool since its last clean stop, and maybe its newest blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`], if it cannot be killed.
+    pub async fn kill(self) -> Result<(), StopError> {
         let failed = |reason| StopError { name: self.name.clone(), reason };
-        self.keeper.orders.send(done).map_err(|_| failed("its thread has ended".to_owned()))?;
-        let result = answer.await.unwrap_or_else(|_| Err("its thread has ended".to_owned()));
-        if result.is_ok() {
-            self.keeper.state = State::Stopped;
-        }
-        result.map_err(failed)
+        self.keeper.launcher().kill().map_err(|error| failed(format!("cannot kill it: {error}")))?;
+        self.ended().await;
+        // The thread reaps what has ended; a port that is let go of is free.
+        let name = self.name.clone();
+        let reaped = tokio::task::spawn_blocking(move || drop(self)).await;
+        reaped.map_err(|error| StopError { name, reason: error.to_string() })
     }
 }
 
-impl Keeper {
-    /// Starts the node in a thread of its own, which tells when the node is ready.
-    fn spawn(
-        config: &NodeConfig,
-        launcher: Launcher,
-        datadir: &Path,
-    ) -> io::Result<(Self, oneshot::Receiver<Result<Client, String>>)> {
-        let node_cookie = datadir.join("regtest").join(".cookie");
-        let mut args = node_arguments(config.time);
-        args.push(launcher.startup_argument(&node_cookie));
-        args.extend(config.args.iter().cloned());
-        let (orders, inbox) = mpsc::channel::<oneshot::Sender<Result<(), String>>>();
-        let (tell, ready) = oneshot::channel();
-        let (script, datadir) = (launcher.script(), datadir.to_owned());
-        let thread = thread::Builder::new().name(format!("node {}", config.name)).spawn(move || {
-            let mut conf = Conf::default();
-            conf.args = args.iter().map(String::as_str).collect();
-            conf.network = COOKIE_NETWORK;
-            conf.staticdir = Some(datadir);
-            conf.attempts = 1;
-            conf.wallet = None;
-            let mut bitcoind = match BitcoinD::with_conf(script, &conf) {
-                Ok(bitcoind) => bitcoind,
-                // Nobody listens any more if the node's end was seen first.
-                Err(error) => return drop(tell.send(Err(format!("{error:#}")))),
-            };
-            let client = Client::new_with_auth(&bitcoind.rpc_url(), Auth::CookieFile(node_cookie));
-            let told = tell.send(client.map_err(|error| error.to_string()));
-            if let (Ok(()), Ok(done)) = (told, inbox.recv()) {
-                let result = match bitcoind.stop() {
-                    Ok(status) if status.success() => Ok(()),
-                    Ok(status) => Err(status.to_string()),
-                    Err(error) => Err(format!("{error:#}")),
-                };
-                // The asker may have gone; the node has stopped all the same.
-                let _ = done.send(result);
-            }
-        })?;
-        Ok((Keeper { launcher, orders, thread: Some(thread), state: State::Starting }, ready))
+/// Waits until the node has read the mempool that it wrote when it was stopped.
+async fn wait_for_mempool(name: &str, rpc: &Rpc, dir: &Path) -> Result<(), StartError> {
+    let loaded = async {
+        while !rpc.mempool_is_loaded().await? {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(START_DEADLINE, loaded).await {
+        Ok(result) => result,
+        Err(_) => Err(StartError::NotReady { name: name.to_owned(), logs: logs(dir) }),
     }
-}
-
-impl Drop for Keeper {
-    /// Kills the node, if it still runs. What it holds is thrown away or has been written by a clean stop.
-    fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        if thread.is_finished() {
-            return;
-        }
-        // Before a clean stop, the process is reaped by nobody but the thread, which still runs: so its number is not
-        // yet anybody else's. Without the file there is no process.
-        if self.state != State::Stopped
-            && let Ok(pid) = self.launcher.pid()
-        {
-            // It may have ended by itself: then there is nothing to kill.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        // An order channel without a sender tells the thread to end.
-        self.orders = mpsc::channel().0;
-        if self.state == State::Starting {
-            if let Err(error) = self.launcher.give_up() {
-                eprintln!("shopfloor: a thread waits for a node that did not start: {error}");
-            }
-        } else {
-            // A panic in there has been printed, and there is nothing left to do about it.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Tells when the node's process has ended.
-fn watch_end(name: &str, launcher: Launcher) -> io::Result<watch::Receiver<bool>> {
-    let (tell, ended) = watch::channel(false);
-    thread::Builder::new().name(format!("end of {name}")).spawn(move || {
-        if let Err(error) = launcher.wait_for_end() {
-            eprintln!("shopfloor: cannot watch a node: {error}");
-        }
-        // Without a receiver nobody wants to know.
-        let _ = tell.send(true);
-    })?;
-    Ok(ended)
-}
-
-/// The arguments that every node gets.
-fn node_arguments(time: u64) -> Vec<String> {
-    let fixed = [
-        "-regtest",
-        // Nothing outside this machine is contacted or offered.
-        "-dnsseed=0",
-        "-fixedseeds=0",
-        "-discover=0",
-        "-listenonion=0",
-        "-natpmp=0",
-        // The log is a file; standard output is nobody's.
-        "-printtoconsole=0",
-        // One address, so that the port is either the node's or not. Without this, it would do with the other family's.
-        "-rpcbind=127.0.0.1",
-        "-rpcallowip=127.0.0.1",
-        "-debug=mempool",
-        // What the last run left in the mempool is not part of this one.
-        "-persistmempool=0",
-        // The chain is known to be good, and small.
-        "-checkblocks=1",
-        "-checklevel=0",
-        "-dbcache=16",
-    ];
-    fixed.map(str::to_owned).into_iter().chain([format!("-mocktime={time}")]).collect()
 }
 
 /// Compares who answers with the process that was started: its number, and its data directory.
@@ -363,9 +301,12 @@ fn debug_log(datadir: &Path) -> PathBuf {
     datadir.join("regtest").join("debug.log")
 }
 
-/// Whether the node's log says that the port was somebody else's.
-fn could_not_bind(log: &Path) -> bool {
-    fs::read_to_string(log).is_ok_and(|log| log.contains("Unable to bind any endpoint for RPC server"))
+/// Whether the node's log, from byte `start` on, says that a port was somebody else's.
+fn could_not_bind(log: &Path, start: u64) -> bool {
+    let text = text_from(log, start);
+    ["Unable to bind any endpoint for RPC server", "Failed to listen on any port"]
+        .iter()
+        .any(|line| text.contains(line))
 }
 
 /// The data directory in a node's folder.
@@ -376,7 +317,7 @@ fn data(dir: &Path) -> PathBuf {
 /// The last lines of the logs in a node's folder, each under its name. A log that is not there has none.
 pub(crate) fn logs(dir: &Path) -> String {
     let mut text = String::new();
-    for log in [Launcher::stderr_in(dir), debug_log(&data(dir))] {
+    for log in [Launcher::output_in(dir), debug_log(&data(dir))] {
         let content = fs::read_to_string(&log).unwrap_or_default();
         let lines: Vec<_> = content.lines().collect();
         if lines.is_empty() {

@@ -1,4 +1,4 @@
-//! A chain that is mined once for each node program, so that every run starts from it at once.
+//! The first blocks as each node program keeps them: taken in once, so that every run starts from them at once.
 
 use std::fs;
 use std::io;
@@ -10,22 +10,20 @@ use factory_core::Wallet;
 use factory_core::tx::funding::Coin;
 use serde::{Deserialize, Serialize};
 
+pub use super::first_blocks::BLOCK_INTERVAL;
+use super::first_blocks::{BLOCKS, first_blocks, subsidy, time_at};
 use super::process::{Node, NodeConfig, StartError, StopError};
-use super::rpc::RpcError;
+use super::rpc::{BlockSubmission, RpcError};
 use crate::seed;
 
-/// How many blocks are mined. All but the last 99 rewards can be spent in the next block.
-const BLOCKS: u64 = 200;
+/// The height of the last of the first blocks.
+pub const HEIGHT: u64 = BLOCKS;
 /// The rewards of the last so many blocks cannot be spent yet (`COINBASE_MATURITY`, less the block to come).
 const IMMATURE: usize = 99;
-/// The time of the first block, in seconds since 1970. All runs begin in the same simulated moment.
-const START_TIME: u64 = 1_767_225_600;
-/// The time between blocks, in seconds.
-pub const BLOCK_INTERVAL: u64 = 600;
 /// To be raised when a snapshot that was made before no longer serves.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// A mined chain, to be copied.
+/// A chain in a node's data directory, to be copied.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     dir: PathBuf,
@@ -58,19 +56,29 @@ pub enum SnapshotError {
         /// Why.
         source: io::Error,
     },
-    /// Returned when the node that mines does not start.
-    #[error("mining the chain that runs start from: {0}")]
+    /// Returned when the node that is given the blocks does not start.
+    #[error("preparing the chain that runs start from: {0}")]
     Start(#[from] StartError),
-    /// Returned when the node does not mine.
-    #[error("mining the chain that runs start from: {0}")]
+    /// Returned when the node does not answer.
+    #[error("preparing the chain that runs start from: {0}")]
     Rpc(#[from] RpcError),
-    /// Returned when the node does not write what it mined.
-    #[error("mining the chain that runs start from: {0}")]
+    /// Returned when the node does not take a block.
+    #[error("the pre-mined block {height}: {} says {answer:?}, expected it to be taken", .program.display())]
+    Refused {
+        /// The node's program.
+        program: PathBuf,
+        /// The block's height.
+        height: u64,
+        /// The node's judgement.
+        answer: BlockSubmission,
+    },
+    /// Returned when the node does not write what it was given.
+    #[error("preparing the chain that runs start from: {0}")]
     Stop(#[from] StopError),
 }
 
 impl Snapshot {
-    /// The chain of `program`. It is mined if it is not in the cache yet; whoever else wants it meanwhile waits.
+    /// The chain for `program`. It is prepared if it is not in the cache yet; whoever else wants it meanwhile waits.
     ///
     /// # Errors
     ///
@@ -192,27 +200,36 @@ fn size(folder: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// What can be spent of the first blocks' rewards in the next block.
+pub fn spendable() -> Amount {
+    (1..=BLOCKS - IMMATURE as u64).map(subsidy).sum()
+}
+
 /// The wallet that mined every snapshot. Its key is no secret: whoever runs a regtest chain can mine.
 pub fn faucet() -> Wallet {
     Wallet::generate(&mut seed::stream(0, "faucet"))
 }
 
+/// Gives the blocks to a node of `program`, which writes them in its own way.
 async fn mine(program: &Path, dir: &Path, ports: &Path) -> Result<Facts, SnapshotError> {
     let config = NodeConfig {
-        name: "miner of the first blocks".to_owned(),
+        name: "keeper of the first blocks".to_owned(),
         program: program.to_owned(),
         dir: dir.to_owned(),
         ports: ports.to_owned(),
         args: Vec::new(),
-        time: START_TIME,
+        time: time_at(BLOCKS),
+        listen: false,
     };
     let node = Node::start(&config).await?;
-    let address = address(&faucet());
     let mut rewards = Vec::new();
-    for height in 1..=BLOCKS {
-        node.rpc().set_time(START_TIME + height * BLOCK_INTERVAL).await?;
-        let block = node.rpc().mine(&address).await?;
-        rewards.push(Reward { txid: block.tx[0].txid, sat: block.tx[0].vout[0].value.to_sat() });
+    for (block, height) in first_blocks(faucet().script_pubkey()).iter().zip(1..) {
+        match node.rpc().submit_block(block).await? {
+            BlockSubmission::Accepted => {}
+            answer => return Err(SnapshotError::Refused { program: program.to_owned(), height, answer }),
+        }
+        let coinbase = &block.txdata[0];
+        rewards.push(Reward { txid: coinbase.compute_txid(), sat: coinbase.output[0].value.to_sat() });
     }
     let chain = node.rpc().chain().await?;
     node.stop().await?;

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use factory_core::Party;
-use factory_core::protocol::{Body, Exchange, Joint, Message, Slot, Step};
 
-use crate::scenario::Withheld;
+use crate::scenario::{MessageKind, Withhold};
 
 /// Which messages arrive. Those that do arrive in the order in which they were sent.
 #[derive(Debug, Default)]
@@ -16,8 +15,7 @@ pub(super) struct Links {
 
 #[derive(Debug)]
 struct Withholding {
-    from: Party,
-    what: Withheld,
+    order: Withhold,
     /// How many messages it has kept back.
     kept: usize,
 }
@@ -28,26 +26,31 @@ impl Links {
         self.silent.insert(party);
     }
 
-    /// From now on `from` keeps back what it owes.
-    pub(super) fn withhold(&mut self, from: Party, what: Withheld) {
-        self.withholdings.push(Withholding { from, what, kept: 0 });
+    /// From now on `party` gets and sends messages again.
+    pub(super) fn unsilence(&mut self, party: Party) {
+        self.silent.remove(&party);
+    }
+
+    /// From now on messages are kept back.
+    pub(super) fn withhold(&mut self, order: Withhold) {
+        self.withholdings.push(Withholding { order, kept: 0 });
     }
 
     /// What was to be kept back, and never was sent.
-    pub(super) fn in_vain(&self) -> impl Iterator<Item = (Party, Withheld)> {
-        self.withholdings.iter().filter(|withholding| withholding.kept == 0).map(|vain| (vain.from, vain.what))
+    pub(super) fn in_vain(&self) -> impl Iterator<Item = &Withhold> {
+        self.withholdings.iter().filter(|withholding| withholding.kept == 0).map(|vain| &vain.order)
     }
 
-    /// Whether `message` arrives.
-    pub(super) fn carry(&mut self, from: Party, to: Party, message: &Message) -> bool {
+    /// Whether a message arrives.
+    pub(super) fn carry(&mut self, from: Party, to: Party, kind: MessageKind) -> bool {
         if self.silent.contains(&from) || self.silent.contains(&to) {
             return false;
         }
-        let Some(kind) = kind(message) else { return true };
         let holds = |withholding: &&mut Withholding| {
-            // One completion is kept back, the signatures of the factory close are kept back for good.
-            let open = kind == Withheld::Signatures || withholding.kept == 0;
-            withholding.from == from && withholding.what == kind && open
+            let order = &withholding.order;
+            let open = order.always || withholding.kept == 0;
+            let is_for = order.to.is_none_or(|only| only.0 == to);
+            order.from.0 == from && order.message == kind && is_for && open
         };
         match self.withholdings.iter_mut().find(holds) {
             Some(withholding) => {
@@ -56,14 +59,5 @@ impl Links {
             }
             None => true,
         }
-    }
-}
-
-fn kind(message: &Message) -> Option<Withheld> {
-    let Message::About { body, .. } = message else { return None };
-    match body {
-        Body::Channel(Exchange::Complete { slot: Slot::State(_), .. }) => Some(Withheld::Completion),
-        Body::Sign { joint: Joint::FactoryClose, step: Step::Signatures(_), .. } => Some(Withheld::Signatures),
-        _ => None,
     }
 }

@@ -1,17 +1,30 @@
 //! Scenarios: the YAML language, and the runner.
 
 pub(crate) mod check;
+mod document;
 mod language;
 mod load;
+mod plan;
 mod problem;
+mod read;
 mod run;
+mod schema;
 mod value;
+mod wording;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use language::{channel_of, listed};
 
 pub use language::{
-    Broadcast, CloseFee, Expect, ExpectStates, ExpectSubmission, FactorySpec, FallBack, Htlc, Mine, NodeSpec, Pay,
-    RefundLocksSpec, Scenario, Settle, Sign, Step, Withheld, Withhold,
+    Backend, Broadcast, ChainView, CloseFee, Crash, Expect, ExpectStates, FactorySpec, FallBack, Htlc, Judgement,
+    MessageKind, Mine, Moment, NodeSpec, PartySpec, Pay, PerNode, RefundLocksSpec, Reorg, Reported, Scenario, Settle,
+    Sign, Step, Stored, SubmitPackage, Topology, WaitFor, Withhold,
 };
 pub use load::{Loaded, Override, OverrideError, find, load, load_text};
+pub use plan::{Output, Path, Plan, PlanError, Planned, plan};
 pub use problem::{Invalid, Problem};
 pub use run::{Options, run};
-pub use value::{Count, KindName, Named, PartyName, Premium, Rate, Sat, Side, TransactionName, Who};
+pub use schema::schema;
+pub use value::{Count, KindName, Named, PartyName, Premium, Rate, Sat, Seconds, TransactionName, TxPattern, Txs, Who};

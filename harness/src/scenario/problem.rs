@@ -3,15 +3,19 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_yaml::Location;
+use super::document::{Node, Position};
+use super::load::Override;
+
+/// Longer lines are shown in part.
+const WIDTH: usize = 120;
 
 /// Something wrong with a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where in the file, if it is there at all: line and column, from 1.
-    pub position: Option<(u64, u64)>,
-    /// Which value, such as `factory.members`, if the file's structure could be read.
-    pub path: Option<String>,
+    /// Where in the file: line and column, from 1.
+    pub position: Option<Position>,
+    /// Which value, such as `factory`, `members`; empty if it is the whole file.
+    pub path: Vec<String>,
     /// What is wrong.
     pub message: String,
 }
@@ -27,13 +31,31 @@ pub struct Invalid {
 }
 
 impl Problem {
-    pub(super) fn new(location: Location, path: impl Into<String>, message: impl Into<String>) -> Self {
-        let position = (location != Location::UNKNOWN).then(|| (location.line(), location.column()));
-        Problem { position, path: Some(path.into()), message: message.into() }
+    /// A problem with the value at `path`, whose parts are joined by dots.
+    pub(super) fn at(path: impl AsRef<str>, message: impl Into<String>) -> Self {
+        let path = path.as_ref().split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        Problem { position: None, path, message: message.into() }
     }
 
+    /// A problem with a file that cannot be read as a scenario at all.
     pub(super) fn in_general(message: impl Into<String>) -> Self {
-        Problem { position: None, path: None, message: message.into() }
+        Problem { position: None, path: Vec::new(), message: message.into() }
+    }
+
+    /// Gives it the place of the value that it is about.
+    pub(super) fn located(mut self, document: &Node) -> Self {
+        if self.position.is_none() {
+            self.position = document.position_of(&self.path);
+        }
+        self
+    }
+
+    /// Says which override is to blame, if one is.
+    pub(super) fn caused_by(mut self, overrides: &[Override]) -> Self {
+        if let Some(change) = overrides.iter().rev().find(|change| change.gave(&self.path)) {
+            self.path.insert(0, format!("--set {change}"));
+        }
+        self
     }
 }
 
@@ -57,8 +79,16 @@ impl fmt::Display for Invalid {
                 write!(f, ":{line}:{column}")?;
             }
             f.write_str(": ")?;
-            if let Some(path) = &problem.path {
-                write!(f, "{path}: ")?;
+            if !problem.path.is_empty() {
+                // A value from the command line is named before its place.
+                let (change, place) = match problem.path.split_first() {
+                    Some((change, place)) if change.starts_with("--set ") => (Some(change), place),
+                    _ => (None, problem.path.as_slice()),
+                };
+                change.map_or(Ok(()), |change| write!(f, "{change}: "))?;
+                if !place.is_empty() {
+                    write!(f, "{}: ", place.join("."))?;
+                }
             }
             f.write_str(&problem.message)?;
             if let Some((line, column)) = problem.position
@@ -66,15 +96,30 @@ impl fmt::Display for Invalid {
             {
                 let number = line.to_string();
                 let margin = " ".repeat(number.len());
-                // Tabs stay tabs, so that the mark stands below its place whatever their width.
-                let indent: String = shown
-                    .chars()
-                    .take(column as usize - 1)
-                    .map(|character| if character == '\t' { '\t' } else { ' ' })
-                    .collect();
+                let (shown, indent) = excerpt(shown, column as usize);
                 write!(f, "\n {number} | {shown}\n {margin} | {indent}^")?;
             }
         }
         Ok(())
     }
+}
+
+/// The part of a line around a column, and what stands below it up to there.
+fn excerpt(line: &str, column: usize) -> (String, String) {
+    let skipped = if column > WIDTH { column - WIDTH / 2 } else { 0 };
+    // What would move the cursor, or clear the screen, does not get to it. Tabs stay tabs, so that the mark stands below
+    // its place whatever their width.
+    let safe = |character: char| if character.is_control() && character != '\t' { '\u{fffd}' } else { character };
+    let below = |character: char| if character == '\t' { '\t' } else { ' ' };
+    let window = || line.chars().skip(skipped);
+    let mut shown: String = window().take(WIDTH).map(safe).collect();
+    let mut indent: String = window().take(column - 1 - skipped).map(below).collect();
+    if skipped > 0 {
+        shown.insert(0, '…');
+        indent.insert(0, ' ');
+    }
+    if window().nth(WIDTH).is_some() {
+        shown.push('…');
+    }
+    (shown, indent)
 }

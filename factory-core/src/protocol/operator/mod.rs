@@ -425,10 +425,13 @@ impl Operator {
         let passed = stake.tick();
         if deep.contains(&TxName::Funding) && (Phase::Funding..Phase::OnChain).contains(&stake.core.phase) {
             stake.core.waited = 0;
+            let digest = stake.factory.digest();
             for member in 0..stake.ends.len() as u32 {
                 stake.touch(Key::Channel(member));
                 if stake.end_mut(member)?.0.ready() {
                     effects.extend(went_live(stake, member));
+                    // A member that saw it first has to be told; the others are, as long as they have not answered.
+                    effects.push(send(member, Message::About { factory: digest, body: Body::Ready }));
                 }
             }
         }

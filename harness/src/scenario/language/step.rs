@@ -1,16 +1,16 @@
 //! What can happen in a scenario.
 
-use std::fmt;
-
 use factory_core::Party;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_yaml::Spanned;
 
-use super::super::value::{Count, Named, PartyName, Sat, Side, TransactionName, Who};
-use super::unwritten;
+use super::super::value::{Count, Named, PartyName, Sat, Seconds, Txs, Who};
+use super::{Expect, Judgement, MessageKind, Moment, PerNode};
+
+mod words;
 
 /// One thing that happens.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Step {
     /// The parties agree on the terms and sign the allocation; the operator publishes the funding; blocks are mined
@@ -24,83 +24,70 @@ pub enum Step {
     Claim(Settle),
     /// The recipient of an HTLC gives it back by an update.
     Fail(Settle),
+    /// No HTLC is pending and no state half-signed, as every party that can be asked sees it; otherwise the scenario
+    /// fails.
+    Quiesce,
     /// Signatures are exchanged.
-    Sign(Spanned<Sign>),
-    /// A party publishes a transaction.
+    Sign(Sign),
+    /// A party publishes transactions, one after the other.
     Broadcast(Broadcast),
+    /// Transactions are sent to a node together, as a package (parents before children).
+    SubmitPackage(SubmitPackage),
     /// A party gives up on the others, and goes on by what it holds.
     FallBack(FallBack),
     /// Blocks are mined.
     Mine(Mine),
+    /// The last blocks of a node are replaced by another, longer branch.
+    Reorg(Reorg),
+    /// From now on only nodes of one group hear each other. Nodes that are not named make a group together.
+    Partition(Vec<Vec<String>>),
+    /// All nodes are linked again as the topology says.
+    Heal,
+    /// A node's process is killed: its mempool is gone.
+    Kill(String),
+    /// A node is stopped in good order: it keeps its mempool.
+    Stop(String),
+    /// A node that was stopped or killed is started again, and linked.
+    Start(String),
+    /// A node is frozen: it answers nobody.
+    Pause(String),
+    /// A frozen node goes on.
+    Resume(String),
     /// From now on a party neither gets nor sends messages. It still sees the chain, and may broadcast.
-    Silence(Spanned<PartyName>),
+    Silence(PartyName),
     /// From now on a party neither gets nor sends messages, does not see the chain and does nothing by itself.
-    Offline(Spanned<PartyName>),
+    Offline(PartyName),
+    /// A party loses what it has in memory, and is gone until it is back online.
+    Crash(Crash),
+    /// A party that was silent, offline or crashed is back, with what it stored, and sees all blocks that it missed.
+    Online(PartyName),
     /// A party keeps back a message that it owes.
     Withhold(Withhold),
+    /// Nothing goes on before something is so.
+    WaitFor(WaitFor),
+    /// Something must be so at this point.
+    Expect(Box<Expect>),
     /// The states of a channel that may be enforced, as far as a party knows, are just these.
     ExpectStates(ExpectStates),
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Open => f.write_str("open"),
-            Step::Pay(pay) => {
-                let amount = pay.amount.value.0.to_sat();
-                write!(f, "pay {amount} sat from {} to {}", pay.from.value.0, pay.to.value.0)
-            }
-            Step::Htlc(htlc) => {
-                let (amount, from, to) = (htlc.amount.value.0.to_sat(), htlc.from.value.0, htlc.to.value.0);
-                let (secret, expiry) = (&htlc.secret.value, htlc.expiry.value.0);
-                write!(f, "htlc `{secret}` of {amount} sat from {from} to {to} for {expiry} blocks")
-            }
-            Step::Claim(claim) => write!(f, "claim `{}` by {}", claim.secret.value, claim.by.value.0),
-            Step::Fail(fail) => write!(f, "fail `{}` by {}", fail.secret.value, fail.by.value.0),
-            Step::Sign(sign) => f.write_str(match sign.value {
-                Sign::Closes => "sign closes",
-                Sign::FactoryClose => "sign factory-close",
-            }),
-            Step::Broadcast(broadcast) => write!(f, "broadcast {} by {}", broadcast.tx.value.0, broadcast.by.value.0),
-            Step::FallBack(fall_back) => write!(f, "fall-back by {}", fall_back.by.value.0),
-            Step::Mine(mine) => write!(f, "mine {}", mine.blocks.0),
-            Step::Silence(party) => write!(f, "silence {}", party.value.0),
-            Step::Offline(party) => write!(f, "offline {}", party.value.0),
-            Step::Withhold(withhold) => write!(f, "withhold {} from {}", withhold.message, withhold.from.value.0),
-            Step::ExpectStates(expect) => {
-                let states = listed(&expect.enforceable);
-                write!(f, "expect-states {states} of {} at {}", expect.channel.value.0, expect.party.value.0)
-            }
-        }
-    }
-}
-
-impl fmt::Display for ExpectSubmission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ExpectSubmission::Accepted => f.write_str("accepted"),
-            ExpectSubmission::Rejected(reason) => write!(f, "rejected with `{reason}`"),
-        }
-    }
-}
-
 /// A payment between the operator and a member, or one for each member.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pay {
     /// Who pays: `operator`, a member, or `members` if each of them pays the operator.
-    pub from: Spanned<Side>,
+    pub from: Who,
     /// Who is paid: `operator`, a member, or `members` if the operator pays each of them.
-    pub to: Spanned<Side>,
+    pub to: Who,
     /// How much.
-    pub amount: Spanned<Sat>,
+    pub amount: Sat,
 }
 
 impl Pay {
     /// The single payments: who pays, and the member on whose channel. `None` if no channel joins the two sides.
     pub fn payments(&self, members: u32) -> Option<Vec<(Party, u32)>> {
         let each = |from: fn(u32) -> Party| (0..members).map(|member| (from(member), member)).collect();
-        match (self.from.value.0, self.to.value.0) {
+        match (self.from, self.to) {
             (Who::One(Party::Operator), Who::One(Party::Member(member))) => Some(vec![(Party::Operator, member)]),
             (Who::One(from @ Party::Member(member)), Who::One(Party::Operator)) => Some(vec![(from, member)]),
             (Who::One(Party::Operator), Who::Members) => Some(each(|_| Party::Operator)),
@@ -111,76 +98,171 @@ impl Pay {
 }
 
 /// An HTLC between the operator and a member.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Htlc {
     /// Who offers it, and gets it back if nobody takes it: `operator` or a member.
-    pub from: Spanned<PartyName>,
+    pub from: PartyName,
     /// Who can take it: `operator` or a member.
-    pub to: Spanned<PartyName>,
+    pub to: PartyName,
     /// What it holds.
-    pub amount: Spanned<Sat>,
+    pub amount: Sat,
     /// In how many blocks from now it can be taken back on chain.
-    pub expiry: Spanned<Count>,
+    pub expiry: Count,
     /// A name for its preimage, which follows from the name and the scenario's seed.
-    pub secret: Spanned<String>,
+    pub secret: String,
 }
 
 /// The end of an HTLC, by its recipient.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settle {
     /// To whom it was offered.
-    pub by: Spanned<PartyName>,
+    pub by: PartyName,
     /// The name of its preimage.
-    pub secret: Spanned<String>,
+    pub secret: String,
+}
+
+/// What is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sign {
+    /// The close of every channel.
+    Closes,
+    /// The factory close.
+    FactoryClose,
+}
+
+/// Transactions are sent to a node.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Broadcast {
+    /// Which: one, or several in this order.
+    pub tx: Txs,
+    /// The node that they are sent to, instead of the party's own.
+    #[serde(default)]
+    pub via: Option<String>,
+    /// The party that sends them.
+    #[serde(default = "operator")]
+    pub by: PartyName,
+    /// What the node must say to each of them, or what several nodes must.
+    #[serde(default)]
+    pub expect: PerNode,
+    /// Exactly which of the factory's transactions they must replace in that node's mempool, all together.
+    #[serde(default)]
+    pub replaces: Option<Txs>,
+}
+
+/// Transactions are sent to a node together.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitPackage {
+    /// Which, parents before children.
+    pub txs: Txs,
+    /// The node that they are sent to, instead of the party's own.
+    #[serde(default)]
+    pub via: Option<String>,
+    /// The party that sends them.
+    #[serde(default = "operator")]
+    pub by: PartyName,
+    /// What the node must say to the package.
+    #[serde(default = "accepted")]
+    pub expect: Judgement,
+    /// Exactly which of the factory's transactions it must replace in that node's mempool.
+    #[serde(default)]
+    pub replaces: Option<Txs>,
 }
 
 /// A party gives up on the others.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FallBack {
     /// Which.
-    pub by: Spanned<PartyName>,
+    pub by: PartyName,
 }
 
-/// A party keeps back a message that it owes.
-#[derive(Clone, Debug, Deserialize)]
+/// Blocks are mined on a node, from its own template.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mine {
+    /// The node; the first one, if none is named.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// How many; one, if nothing else is said.
+    #[serde(default)]
+    pub blocks: Option<Count>,
+    /// Instead: as many as it takes until the node's chain is so high.
+    #[serde(default)]
+    pub to_height: Option<Count>,
+    /// Whether they hold nothing, whatever is in the mempool.
+    #[serde(default)]
+    pub empty: bool,
+}
+
+/// The last blocks of a node are replaced by another branch. What they held returns to the mempool, as far as the node
+/// takes it again.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reorg {
+    /// The node; the first one, if none is named.
+    #[serde(default)]
+    pub on: Option<String>,
+    /// How many blocks are replaced.
+    pub depth: Count,
+    /// How many blocks the other branch has; one more than it replaces, if nothing is said.
+    #[serde(default)]
+    pub blocks: Option<Count>,
+    /// Whether the other branch holds nothing, so that everything is unconfirmed again.
+    #[serde(default)]
+    pub empty: bool,
+}
+
+/// A party loses what it has in memory.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Crash {
+    /// Which party.
+    pub party: PartyName,
+    /// When. A moment that never comes makes the run inconclusive.
+    #[serde(default = "now")]
+    pub at: Moment,
+}
+
+/// A party keeps back messages that it owes. If it owes none, the run is inconclusive.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Withhold {
     /// Which party.
-    pub from: Spanned<PartyName>,
+    pub from: PartyName,
     /// Which message.
-    pub message: Withheld,
+    pub message: MessageKind,
+    /// Only that to this party.
+    #[serde(default)]
+    pub to: Option<PartyName>,
+    /// Whether every such message is kept back from now on, and not just the next one.
+    #[serde(default)]
+    pub always: bool,
 }
 
-/// A message that can be kept back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Withheld {
-    /// The next complete signature of a channel's state: the other side has signed that state, and does not get it.
-    Completion,
-    /// Operator: the complete signatures of the factory close, to every member, now and later.
-    Signatures,
-}
-
-impl fmt::Display for Withheld {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Withheld::Completion => "completion",
-            Withheld::Signatures => "signatures",
-        })
-    }
+/// Nothing goes on before something is so.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitFor {
+    /// What.
+    pub expect: Box<Expect>,
+    /// For how long at most.
+    #[serde(default = "half_a_minute")]
+    pub within: Seconds,
 }
 
 /// Which states of a channel may be enforced, as far as a party knows.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectStates {
     /// Who has to reckon with them.
-    pub party: Spanned<PartyName>,
+    pub party: PartyName,
     /// The member whose channel it is.
-    pub channel: Spanned<PartyName>,
+    pub channel: PartyName,
     /// The numbers of the states, rising.
     pub enforceable: Vec<u32>,
 }
@@ -199,60 +281,18 @@ pub(crate) fn listed(numbers: &[u32]) -> String {
     format!("[{}]", numbers.join(", "))
 }
 
-/// What is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sign {
-    /// The close of every channel.
-    Closes,
-    /// The factory close.
-    FactoryClose,
+fn operator() -> PartyName {
+    Named(Party::Operator)
 }
 
-/// A transaction is sent to a node.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Broadcast {
-    /// Which.
-    pub tx: Spanned<TransactionName>,
-    /// The node that it is sent to; needed only if there are several.
-    pub via: Option<Spanned<String>>,
-    /// The party that sends it.
-    #[serde(default = "operator")]
-    pub by: Spanned<PartyName>,
-    /// What the node must say to it.
-    #[serde(default)]
-    pub expect: ExpectSubmission,
-    /// Exactly which of the factory's transactions it must replace in that node's mempool.
-    pub replaces: Option<Vec<Spanned<TransactionName>>>,
+fn accepted() -> Judgement {
+    Judgement::Accepted
 }
 
-/// What a node must say to a transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub enum ExpectSubmission {
-    /// The node takes it into its mempool.
-    #[default]
-    Accepted,
-    /// The node refuses it, with a reason that contains this.
-    Rejected(String),
+fn now() -> Moment {
+    Moment::Now
 }
 
-/// Blocks are mined on a node, from its own template.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mine {
-    /// The node; needed only if there are several.
-    pub by: Option<Spanned<String>>,
-    /// How many.
-    #[serde(default = "one")]
-    pub blocks: Count,
-}
-
-fn one() -> Count {
-    Count(1)
-}
-
-fn operator() -> Spanned<PartyName> {
-    unwritten(Named(Party::Operator))
+fn half_a_minute() -> Seconds {
+    Seconds(std::time::Duration::from_secs(30))
 }

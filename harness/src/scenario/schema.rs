@@ -1,0 +1,70 @@
+//! The JSON Schema of scenario files, by which editors help to write them.
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use super::language::Scenario;
+
+/// The JSON Schema of a scenario file. It is made of the types that files are read into, and of `matrix`, which is taken
+/// out before that.
+pub fn schema() -> Schema {
+    // Draft 7 is what the language servers for YAML understand best.
+    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Scenario>();
+    let mut properties = schema.remove("properties").unwrap_or_default();
+    if let Value::Object(properties) = &mut properties {
+        properties.insert("matrix".to_owned(), matrix());
+    }
+    schema.insert("properties".to_owned(), properties);
+    schema
+}
+
+fn matrix() -> Value {
+    json!({
+        "description": "Runs the scenario once for each combination of these values, such as \
+            `nodes.alice.kind: [core-31, knots-29]`: the places of values in the file, with the values that they take.",
+        "type": "object",
+        "propertyNames": { "pattern": "^[^.]+(\\.[^.]+)*$" },
+        "additionalProperties": { "type": "array", "minItems": 1 },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/scenario.json");
+
+    #[test]
+    fn the_file_is_up_to_date() {
+        let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+        if std::env::var_os("SHOPFLOOR_BLESS").is_some() {
+            std::fs::write(FILE, &made).unwrap();
+        }
+        let there = std::fs::read_to_string(FILE).unwrap_or_default();
+        assert!(
+            there == made,
+            "harness/schema/scenario.json is not what the types say: \
+            run `SHOPFLOOR_BLESS=1 cargo test -p shopfloor --lib schema` and commit the file"
+        );
+    }
+
+    /// What an editor would show, and complain of.
+    #[test]
+    fn every_key_and_every_step_is_described() {
+        let schema = schema();
+        let schema = schema.as_value();
+        let described = |value: &Value| value["description"].as_str().is_some_and(|text| text.len() > 3);
+        for (key, property) in schema["properties"].as_object().unwrap() {
+            assert!(described(property), "{key}: {property}");
+        }
+        let steps = schema["definitions"]["Step"]["oneOf"].as_array().unwrap();
+        assert!(steps.len() > 20, "{steps:?}");
+        for step in steps {
+            assert!(described(step), "{step}");
+        }
+        let words =
+            |step: &Value| step["const"] == "open" || step["enum"].as_array().is_some_and(|words| !words.is_empty());
+        assert!(steps.iter().any(words), "steps without a value are words: {steps:?}");
+    }
+}

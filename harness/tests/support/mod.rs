@@ -1,0 +1,62 @@
+//! Nodes of every kind on the chain that runs start from, and transactions that spend its coins.
+
+// Each test program uses its part of this.
+#![allow(dead_code)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, TxOut};
+use factory_core::tx::funding;
+use shopfloor::node::provision::{self, Env, Tool};
+use shopfloor::node::snapshot::{Snapshot, faucet};
+use shopfloor::node::{Kind, Node, NodeConfig};
+
+/// How long a test waits for what should come at once.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pre-mined chain of a kind, and how to start a node on it in a folder of its own below `dir`.
+pub async fn prepare(kind: Kind, dir: &Path) -> (Snapshot, NodeConfig) {
+    let env = Env::from_process().unwrap();
+    let program = provision::locate(&env, Tool::Node(kind)).unwrap_or_else(|error| panic!("{error}")).path;
+    let cache = env.cache().unwrap();
+    let snapshot = Snapshot::of(&program, &cache, &cache.join("ports")).await.unwrap();
+    let config = NodeConfig {
+        name: kind.to_string(),
+        program,
+        dir: dir.join(kind.name()),
+        ports: cache.join("ports"),
+        args: Vec::new(),
+        time: snapshot.time() + 600,
+        listen: true,
+    };
+    snapshot.copy_to(&config.dir.join("data")).unwrap();
+    (snapshot, config)
+}
+
+/// A node of a kind that listens, on the pre-mined chain.
+pub async fn start(kind: Kind, dir: &Path) -> (Snapshot, Node) {
+    let (snapshot, config) = prepare(kind, dir).await;
+    (snapshot, Node::start(&config).await.unwrap())
+}
+
+/// A transaction that spends the faucet's coin number `coin` to `script`, at so many satoshi per virtual byte.
+pub fn spend(snapshot: &Snapshot, coin: usize, script: &ScriptBuf, feerate: u64) -> Arc<Transaction> {
+    let output = TxOut { value: Amount::from_sat(1_000_000), script_pubkey: script.clone() };
+    let feerate = FeeRate::from_sat_per_vb(feerate).unwrap();
+    let coins = snapshot.coins();
+    funding::build(&faucet(), &coins[coin..=coin], output, feerate).unwrap().transaction().clone()
+}
+
+/// Asks `look` until it gives something; panics with `what` after [`PATIENCE`].
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -34,6 +34,7 @@ mod name;
 mod terms;
 
 pub mod protocol;
+pub mod replacement;
 pub mod simulation;
 pub mod tx;
 

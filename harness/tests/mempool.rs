@@ -47,7 +47,7 @@ async fn judgements(kind: Kind) {
     // With cluster mempool, a parent of version 2 that pays nothing gets in with its child, and not without.
     let feerate = match kind {
         Kind::Core31 => 0,
-        Kind::Knots29 => 1,
+        Kind::Core30 | Kind::Core29 | Kind::Core28 | Kind::Knots29 => 1,
     };
     let mut parent = Transaction::clone(&spend(&snapshot, 1, &script, feerate));
     let alone = rpc.test_accept(&parent).await.unwrap();
@@ -86,6 +86,16 @@ async fn judgements(kind: Kind) {
 #[tokio::test(flavor = "multi_thread")]
 async fn core_31_judges() {
     judgements(Kind::Core31).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_30_judges() {
+    judgements(Kind::Core30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_29_judges() {
+    judgements(Kind::Core29).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

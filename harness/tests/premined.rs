@@ -4,13 +4,16 @@ use shopfloor::node::provision::{self, Env, Tool};
 use shopfloor::node::snapshot::{Snapshot, faucet};
 use shopfloor::node::{Kind, Node, NodeConfig};
 
+/// The kinds that the tests' own set-up installs.
+const KINDS: [Kind; 4] = [Kind::Core31, Kind::Core30, Kind::Core29, Kind::Knots29];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn nodes_of_every_kind_start_from_the_same_chain() {
+async fn nodes_of_different_kinds_start_from_the_same_chain() {
     let dir = tempfile::tempdir().unwrap();
     let env = Env::from_process().unwrap();
     let ports = dir.path().join("ports");
     let mut seen = Vec::new();
-    for kind in Kind::ALL {
+    for kind in KINDS {
         let program = provision::locate(&env, Tool::Node(kind)).unwrap_or_else(|error| panic!("{error}")).path;
         let snapshot = Snapshot::of(&program, dir.path(), &ports).await.unwrap();
         let config = NodeConfig {
@@ -42,5 +45,5 @@ async fn nodes_of_every_kind_start_from_the_same_chain() {
         assert_eq!(next.height, 201);
         seen.push((snapshot.tip(), snapshot.coins().len()));
     }
-    assert_eq!(seen, vec![(seen[0].0, 101); Kind::ALL.len()]);
+    assert_eq!(seen, vec![(seen[0].0, 101); KINDS.len()]);
 }

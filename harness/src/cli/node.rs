@@ -14,7 +14,7 @@ pub(super) enum NodeCommand {
     List,
     /// Make programs by their recipes and keep them in the user's cache
     Install {
-        /// Which: core-31, knots-29, electrs; all of them if none is named
+        /// Which: core-31, core-30, core-29, core-28, knots-29, electrs; all of them if none is named
         #[arg(value_name = "KIND")]
         tools: Vec<Tool>,
     },

@@ -8,13 +8,19 @@ use std::str::FromStr;
 pub enum Kind {
     /// Bitcoin Core 31 (cluster mempool), a development snapshot between releases.
     Core31,
+    /// Bitcoin Core 30 (0.1 sat/vB, before cluster mempool), a development snapshot between releases.
+    Core30,
+    /// Bitcoin Core 29 (1 sat/vB), a development snapshot between releases.
+    Core29,
+    /// Bitcoin Core 28 (the first with TRUC and package replacement), a development snapshot between releases.
+    Core28,
     /// Bitcoin Knots 29, as Debian packages it.
     Knots29,
 }
 
 impl Kind {
     /// Every kind, the default first.
-    pub const ALL: [Kind; 2] = [Kind::Core31, Kind::Knots29];
+    pub const ALL: [Kind; 5] = [Kind::Core31, Kind::Core30, Kind::Core29, Kind::Core28, Kind::Knots29];
 
     /// The kind that is meant where none is named.
     pub const DEFAULT: Kind = Kind::Core31;
@@ -23,6 +29,9 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Core31 => "core-31",
+            Kind::Core30 => "core-30",
+            Kind::Core29 => "core-29",
+            Kind::Core28 => "core-28",
             Kind::Knots29 => "knots-29",
         }
     }

@@ -40,7 +40,7 @@ impl Tool {
     /// Whose program this is.
     pub const fn family(self) -> Family {
         match self {
-            Tool::Node(Kind::Core31) => Family::Core,
+            Tool::Node(Kind::Core31 | Kind::Core30 | Kind::Core29 | Kind::Core28) => Family::Core,
             Tool::Node(Kind::Knots29) => Family::Knots,
             Tool::Electrs => Family::Electrs,
         }
@@ -50,6 +50,9 @@ impl Tool {
     pub const fn series(self) -> &'static [u32] {
         match self {
             Tool::Node(Kind::Core31) => &[31],
+            Tool::Node(Kind::Core30) => &[30],
+            Tool::Node(Kind::Core29) => &[29],
+            Tool::Node(Kind::Core28) => &[28],
             Tool::Node(Kind::Knots29) => &[29],
             Tool::Electrs => &[0, 10],
         }
@@ -114,7 +117,10 @@ mod tests {
             assert_eq!(tool.name().parse(), Ok(tool));
         }
         let unknown = "core-7".parse::<Tool>().unwrap_err();
-        assert_eq!(unknown.to_string(), "unknown tool `core-7`: expected one of core-31, knots-29, electrs");
+        assert_eq!(
+            unknown.to_string(),
+            "unknown tool `core-7`: expected one of core-31, core-30, core-29, core-28, knots-29, electrs"
+        );
     }
 
     #[test]

@@ -17,45 +17,90 @@ pub(super) struct Core {
     pinned: Pinned,
     /// The numbers of the version that the source inside has.
     numbers: [u32; 3],
-    /// Options for CMake, beside the ones that are the same everywhere.
-    options: &'static [&'static str],
+    /// Where the build leaves the program.
+    built: &'static str,
+    /// Options for CMake, beside [`COMMON`].
+    /// Headers that the crate leaves out though the node includes them: the path and what stands in for them.
+    stand_ins: &'static [(&'static str, &'static str)],
+}
+
+/// Options for CMake: the node alone, as one process. No wallet: keys, coins and signatures are the harness's own. An
+/// option that a version does not know yet, it ignores.
+const OPTIONS: &[&str] = &[
+    "-DBUILD_DAEMON=ON",
+    "-DBUILD_BITCOIN_BIN=OFF",
+    "-DBUILD_CLI=OFF",
+    "-DBUILD_TESTS=OFF",
+    "-DBUILD_TX=OFF",
+    "-DBUILD_UTIL=OFF",
+    "-DBUILD_BENCH=OFF",
+    "-DBUILD_FUZZ_BINARY=OFF",
+    "-DENABLE_WALLET=OFF",
+    "-DENABLE_EXTERNAL_SIGNER=OFF",
+    "-DENABLE_IPC=OFF",
+    "-DWITH_ZMQ=OFF",
+    "-DWITH_EMBEDDED_ASMAP=OFF",
+    "-DWITH_CCACHE=OFF",
+    "-DINSTALL_MAN=OFF",
+];
+
+macro_rules! pinned {
+    ($kind:literal) => {
+        Pinned {
+            manifest: include_str!(concat!("../../../../recipes/", $kind, "/Cargo.toml")),
+            lockfile: include_str!(concat!("../../../../recipes/", $kind, "/Cargo.lock")),
+        }
+    };
 }
 
 pub(super) const CORE_31: Core = Core {
     crate_version: "0.4.1",
-    pinned: Pinned {
-        manifest: include_str!("../../../../recipes/core-31/Cargo.toml"),
-        lockfile: include_str!("../../../../recipes/core-31/Cargo.lock"),
-    },
+    pinned: pinned!("core-31"),
     numbers: [31, 99, 0],
-    // The node alone. No wallet: keys, coins and signatures are the harness's own.
-    options: &[
-        "-DBUILD_DAEMON=ON",
-        "-DBUILD_BITCOIN_BIN=OFF",
-        "-DBUILD_CLI=OFF",
-        "-DBUILD_TESTS=OFF",
-        "-DBUILD_TX=OFF",
-        "-DBUILD_UTIL=OFF",
-        "-DBUILD_BENCH=OFF",
-        "-DBUILD_FUZZ_BINARY=OFF",
-        "-DENABLE_WALLET=OFF",
-        "-DENABLE_EXTERNAL_SIGNER=OFF",
-        "-DENABLE_IPC=OFF",
-        "-DWITH_ZMQ=OFF",
-        "-DWITH_EMBEDDED_ASMAP=OFF",
-        "-DWITH_CCACHE=OFF",
-        "-DINSTALL_MAN=OFF",
-    ],
+    built: "build/bin/bitcoind",
+    stand_ins: &[],
+};
+
+pub(super) const CORE_30: Core = Core {
+    crate_version: "0.1.0",
+    pinned: pinned!("core-30"),
+    numbers: [30, 99, 0],
+    built: "build/bin/bitcoind",
+    // It catches what only the parts that the crate leaves out, and that are not built here, could throw.
+    stand_ins: &[(
+        "ipc/exception.h",
+        "#pragma once\n#include <stdexcept>\nnamespace ipc { class Exception : public std::runtime_error { using \
+         std::runtime_error::runtime_error; }; }\n",
+    )],
+};
+
+pub(super) const CORE_29: Core = Core {
+    crate_version: "0.0.20",
+    pinned: pinned!("core-29"),
+    numbers: [29, 99, 0],
+    built: "build/bin/bitcoind",
+    stand_ins: &[],
+};
+
+pub(super) const CORE_28: Core = Core {
+    crate_version: "0.0.15",
+    pinned: pinned!("core-28"),
+    numbers: [28, 99, 0],
+    built: "build/src/bitcoind",
+    stand_ins: &[],
 };
 
 impl Recipe for Core {
     fn revision(&self) -> String {
-        revision(self.crate_version, &[self.pinned.manifest, self.pinned.lockfile, &self.options.join(" ")])
+        let options = OPTIONS.join(" ");
+        let mut parts = vec![self.pinned.manifest, self.pinned.lockfile, &options];
+        parts.extend(self.stand_ins.iter().flat_map(|(path, text)| [*path, *text]));
+        revision(self.crate_version, &parts)
     }
 
     fn made(&self) -> String {
         let version = self.crate_version;
-        format!("CMake, from the source in the crate libbitcoinkernel-sys {version}; {}", self.options.join(" "))
+        format!("CMake, from the source in the crate libbitcoinkernel-sys {version}; {}", OPTIONS.join(" "))
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -78,7 +123,14 @@ impl Recipe for Core {
         site.step("configuring");
         // The generator is fixed because the count in its lines is read below.
         let configure = ["-S", "vendor/libbitcoinkernel-sys/bitcoin", "-B", "build", "-G", "Unix Makefiles"];
-        let configure = site.command("cmake").args(configure).arg("-DCMAKE_BUILD_TYPE=Release").args(self.options);
+        let configure = site.command("cmake").args(configure).arg("-DCMAKE_BUILD_TYPE=Release");
+        let mut configure = configure.args(OPTIONS);
+        for (path, text) in self.stand_ins {
+            site.write(&format!("stand-ins/{path}"), text)?;
+        }
+        if !self.stand_ins.is_empty() {
+            configure = configure.arg(format!("-DCMAKE_CXX_FLAGS=-I{}", site.work().join("stand-ins").display()));
+        }
         site.run(&configure)?;
 
         site.step("compiling");
@@ -89,7 +141,7 @@ impl Recipe for Core {
         site.run_reading(&compile, percent)?;
 
         site.step("stripping");
-        let built = site.work().join("build/bin/bitcoind");
+        let built = site.work().join(self.built);
         let strip = site.command("strip").arg(&built);
         site.run(&strip)?;
         let executable = site.executable();
@@ -116,10 +168,11 @@ mod tests {
 
     #[test]
     fn the_crates_version_is_the_pinned_one() {
-        let core = CORE_31;
-        assert!(core.pinned.manifest.contains(&format!("\"={}\"", core.crate_version)));
-        let locked = format!("name = \"libbitcoinkernel-sys\"\nversion = \"{}\"", core.crate_version);
-        assert!(core.pinned.lockfile.contains(&locked));
-        assert!(core.pinned.lockfile.matches("\nchecksum = ").count() >= 2);
+        for core in [CORE_31, CORE_30, CORE_29, CORE_28] {
+            assert!(core.pinned.manifest.contains(&format!("\"={}\"", core.crate_version)));
+            let locked = format!("name = \"libbitcoinkernel-sys\"\nversion = \"{}\"", core.crate_version);
+            assert!(core.pinned.lockfile.contains(&locked));
+            assert!(core.pinned.lockfile.matches("\nchecksum = ").count() >= 2);
+        }
     }
 }

@@ -37,6 +37,9 @@ pub(crate) trait Recipe {
 pub(crate) fn recipe(tool: Tool) -> Box<dyn Recipe> {
     match tool {
         Tool::Node(Kind::Core31) => Box::new(core::CORE_31),
+        Tool::Node(Kind::Core30) => Box::new(core::CORE_30),
+        Tool::Node(Kind::Core29) => Box::new(core::CORE_29),
+        Tool::Node(Kind::Core28) => Box::new(core::CORE_28),
         Tool::Node(Kind::Knots29) => Box::new(debian::KNOTS_29),
         Tool::Electrs => Box::new(electrs::ELECTRS),
     }

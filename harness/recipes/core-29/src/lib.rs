@@ -1,0 +1,1 @@
+//! Empty: Cargo wants every package to have a target.

@@ -17,8 +17,8 @@ pub(crate) struct Channel {
     states: Vec<Entry>,
     /// How many HTLCs there have been.
     htlcs: u32,
-    /// Who made the newest state, and how.
-    last_change: Option<(Party, Change)>,
+    /// Who made each state but the first, and how.
+    changes: Vec<(Party, Change)>,
 }
 
 /// Who owns how much of a channel in one state.
@@ -52,7 +52,7 @@ impl Book {
             member,
             states: vec![Entry { member: Amount::ZERO, operator, htlcs: Vec::new() }],
             htlcs: 0,
-            last_change: None,
+            changes: Vec::new(),
         };
         Book { channels: (0..).zip(capacities).map(channel).collect() }
     }
@@ -67,7 +67,7 @@ impl Book {
         &self.channels[member as usize]
     }
 
-    /// Enters a state that `by` has made by `change`.
+    /// Enters a state that `by` has made by `change`. One that is there already is compared.
     ///
     /// # Errors
     ///
@@ -75,6 +75,15 @@ impl Book {
     pub(crate) fn enter(&mut self, member: u32, by: Party, change: Change, number: u32) -> Result<(), String> {
         let channel = self.channels.get_mut(member as usize).ok_or_else(|| format!("there is no m{member}"))?;
         let expected = channel.states.len();
+        if let Some(entered) = (number as usize).checked_sub(1).and_then(|index| channel.changes.get(index)) {
+            let (maker, made) = entered;
+            return match (*maker, *made) == (by, change) {
+                true => Ok(()),
+                false => Err(format!(
+                    "state {number} of m{member}'s channel is told in two ways: {by} {change}, and {maker} {made}"
+                )),
+            };
+        }
         if number as usize != expected {
             return Err(format!("state {number} of m{member}'s channel came about, expected state {expected}"));
         }
@@ -84,7 +93,7 @@ impl Book {
             )
         })?;
         channel.htlcs += u32::from(matches!(change, Change::AddHtlc { .. }));
-        channel.last_change = Some((by, change));
+        channel.changes.push((by, change));
         channel.states.push(next);
         Ok(())
     }
@@ -108,7 +117,7 @@ impl Channel {
 
     /// Who made the newest state, and how.
     pub(crate) fn last_change(&self) -> Option<(Party, Change)> {
-        self.last_change
+        self.changes.last().copied()
     }
 
     /// The pending HTLC with that hash that `recipient` can take.

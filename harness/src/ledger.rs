@@ -202,7 +202,7 @@ impl Ledger {
     }
 
     /// Whether something else that spends what `name` spends is in the mempool.
-    fn has_rival(&self, name: TxName) -> bool {
+    pub fn has_rival(&self, name: TxName) -> bool {
         let Some(record) = self.get(name) else { return false };
         self.spenders_of(record)
             .any(|other| other != name && self.get(other).is_some_and(|other| other.status == Status::InMempool))

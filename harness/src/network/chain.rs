@@ -68,10 +68,6 @@ impl Chain {
         let index = height.checked_sub(self.base.0 + 1)?;
         self.blocks.get(usize::try_from(index).ok()?)
     }
-
-    fn holds(&self, height: u64, hash: BlockHash) -> bool {
-        self.hash(height) == Some(hash)
-    }
 }
 
 impl Place {
@@ -117,7 +113,6 @@ impl Place {
                 electrs.sync(self.chain.tip(), DEADLINE).await?;
             }
         }
-        debug_assert!(self.chain.holds(self.chain.height(), self.chain.tip()));
         Ok(news)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bitcoin::{Transaction, Txid};
+use bitcoin::Transaction;
 use factory_core::TxName;
 
 use super::{DEADLINE, Network, NetworkError, POLL};
@@ -33,24 +33,56 @@ impl Heard {
 }
 
 impl Network {
-    /// Sends a transaction to a node, and waits until it is wherever it can get from there. Tells what came of it at
-    /// each node that it reached, the first one first.
+    /// Sends transactions to a node, in this order, and waits until they are wherever they can get from there. Tells for
+    /// each what came of it at each node that it reached, the first one first.
+    ///
+    /// Nodes tell each other of transactions in intervals, so those that do not stand in each other's way travel together.
+    /// Before one that would take the place of another, all others have arrived: else it would depend on chance which
+    /// of the two a peer ever sees.
     pub(crate) async fn submit(
         &mut self,
         node: usize,
-        name: TxName,
-        tx: &Transaction,
-    ) -> Result<Vec<Arrival>, NetworkError> {
-        let known = self.places[node].ledger.is_known(name);
+        txs: &[(TxName, &Transaction)],
+    ) -> Result<Vec<Vec<Arrival>>, NetworkError> {
         let rpc = self.places[node].rpc()?.clone();
-        let heard = match rpc.submit(tx).await? {
-            Submission::Rejected(reason) => return Ok(vec![Arrival { node, heard: Heard::Rejected(reason) }]),
-            Submission::Accepted if known => Heard::Known,
-            Submission::Accepted => Heard::Accepted(self.places[node].ledger.accepted(name, &rpc).await?),
-        };
-        let mut arrivals = vec![Arrival { node, heard }];
-        arrivals.extend(self.spread(node, name, tx).await?);
+        let mut arrivals: Vec<Vec<Arrival>> = Vec::with_capacity(txs.len());
+        let mut travelling = Vec::new();
+        for (index, (name, tx)) in txs.iter().enumerate() {
+            let has_rival = self.places[node].ledger.has_rival(*name);
+            if has_rival {
+                self.arrive(node, txs, &mut travelling, &mut arrivals).await?;
+            }
+            let known = self.places[node].ledger.is_known(*name);
+            let heard = match rpc.submit(tx).await? {
+                Submission::Rejected(reason) => Heard::Rejected(reason),
+                Submission::Accepted if known => Heard::Known,
+                Submission::Accepted => Heard::Accepted(self.places[node].ledger.accepted(*name, &rpc).await?),
+            };
+            if heard.is_accepted() {
+                travelling.push(index);
+            }
+            arrivals.push(vec![Arrival { node, heard }]);
+            if has_rival {
+                self.arrive(node, txs, &mut travelling, &mut arrivals).await?;
+            }
+        }
+        self.arrive(node, txs, &mut travelling, &mut arrivals).await?;
         Ok(arrivals)
+    }
+
+    /// Waits until everything that is on its way from a node has arrived.
+    async fn arrive(
+        &mut self,
+        node: usize,
+        txs: &[(TxName, &Transaction)],
+        travelling: &mut Vec<usize>,
+        arrivals: &mut [Vec<Arrival>],
+    ) -> Result<(), NetworkError> {
+        for index in travelling.drain(..) {
+            let (name, tx) = txs[index];
+            arrivals[index].extend(self.spread(node, name, tx).await?);
+        }
+        Ok(())
     }
 
     /// Waits until what is in a node's mempool is wherever it can get from there.
@@ -89,29 +121,21 @@ impl Network {
         if place.ledger.is_known(name) {
             return Ok(Heard::Known);
         }
-        if let Acceptance::Rejected(reason) = rpc.test_accept(tx).await? {
-            return Ok(Heard::Rejected(reason));
-        }
-        let txid = tx.compute_txid();
         let begun = Instant::now();
         loop {
-            if self.is_in_mempool(node, txid).await? {
-                let replaced = self.places[node].ledger.accepted(name, &rpc).await?;
-                return Ok(Heard::Accepted(replaced));
-            }
+            let seen = match rpc.test_accept(tx).await? {
+                Acceptance::AlreadyInMempool => {
+                    let replaced = self.places[node].ledger.accepted(name, &rpc).await?;
+                    return Ok(Heard::Accepted(replaced));
+                }
+                Acceptance::Rejected(reason) => return Ok(Heard::Rejected(reason)),
+                Acceptance::Accepted => "no peer has brought it, and the node would take it".to_owned(),
+            };
             if begun.elapsed() > DEADLINE {
                 let awaited = format!("{name} to be in the mempool of {}", self.places[node].name);
-                let seen = match rpc.test_accept(tx).await? {
-                    Acceptance::Rejected(reason) => format!("the node refuses it by now: {reason}"),
-                    _ => "no peer has brought it, and the node would take it".to_owned(),
-                };
                 return Err(NetworkError::Late { awaited, seen });
             }
             tokio::time::sleep(POLL).await;
         }
-    }
-
-    async fn is_in_mempool(&self, node: usize, txid: Txid) -> Result<bool, NetworkError> {
-        Ok(self.places[node].rpc()?.mempool().await?.contains(&txid))
     }
 }

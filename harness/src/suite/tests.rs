@@ -14,36 +14,23 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 use crate::report::{BlockReport, RunReport, StepReport, TransactionReport, Verdict};
+use crate::scenario::{Count, FactorySpec, Sat, Scenario};
 
 /// Longer than a test may take.
 const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) fn report(name: &str, verdict: Verdict, failures: &[&str]) -> RunReport {
+    let million = Sat(bitcoin::Amount::from_sat(1_000_000));
     RunReport {
         scenario: name.to_owned(),
-        description: String::new(),
         file: PathBuf::from("scenario.yaml"),
-        tags: Vec::new(),
-        cell: IndexMap::new(),
-        overrides: Vec::new(),
         seed: 7,
-        repetition: None,
         verdict,
         failures: failures.iter().map(|&failure| failure.to_owned()).collect(),
         assertions: 1,
-        nodes: IndexMap::new(),
-        transactions: IndexMap::new(),
-        balances: IndexMap::new(),
-        money: None,
-        refused: Vec::new(),
-        blocks: Vec::new(),
-        steps: Vec::new(),
-        timeline: Vec::new(),
-        messages: 0,
-        files: None,
-        logs: String::new(),
         replay: format!("shopfloor run {name}"),
         duration_ms: 410,
+        ..RunReport::by_hand(&Scenario::of(FactorySpec::of(Count(3), million)))
     }
 }
 

@@ -92,8 +92,8 @@ impl Testbed {
         let (by, name) = (self.party(by)?, name.resolve()?);
         let tx = self.publish(by, name).await?;
         let node = self.home(by).node;
-        let arrivals = self.submit(node, name, &tx, Some(by)).await?;
-        Ok(match arrivals.into_iter().next().map(|arrival| arrival.heard) {
+        let arrivals = self.submit(node, &[(name, tx)], by).await?;
+        Ok(match arrivals.into_iter().flatten().next().map(|arrival| arrival.heard) {
             Some(Heard::Rejected(reason)) => Submission::Rejected(reason),
             _ => Submission::Accepted,
         })
@@ -147,7 +147,7 @@ impl Testbed {
     /// [`Stop`], if there is no such party, or the node does not answer.
     pub async fn balance(&self, party: impl Name<Party>) -> Result<Amount, Stop> {
         let party = self.party(party)?;
-        self.balance_at(self.home(party).node, party).await
+        Ok(self.balances_at(self.home(party).node).await?.remove(&party).unwrap_or_default())
     }
 
     /// A node's own interface.

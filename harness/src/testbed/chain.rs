@@ -78,7 +78,7 @@ impl Testbed {
             }
             for (height, hash, txs) in &news.came {
                 let (name, hash, txs) = (self.name(node).to_owned(), hash.to_string(), names(txs));
-                if miner.is_none_or(|miner| miner == node) && !self.log.blocks.iter().any(|block| block.hash == hash) {
+                if miner.is_none_or(|miner| miner == node) && self.log.mined.insert(hash.clone()) {
                     let report = BlockReport {
                         node: name.clone(),
                         height: *height,
@@ -96,6 +96,11 @@ impl Testbed {
             }
         }
         Ok(())
+    }
+
+    /// Tells the report what of the factory's is in the nodes' mempools, where that has changed.
+    pub(super) fn show_mempools(&mut self) {
+        (0..self.network.places.len()).for_each(|node| self.show_mempool(node));
     }
 
     /// Tells the report what of the factory's is in a node's mempool, if that has changed.

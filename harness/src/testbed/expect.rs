@@ -1,6 +1,8 @@
 //! What must be true at a point of a scenario, or in its end.
 
-use bitcoin::ScriptBuf;
+use std::collections::HashMap;
+
+use bitcoin::{Amount, ScriptBuf};
 use factory_core::{Party, TxName};
 
 use super::{Stop, Testbed, listed, sat};
@@ -52,8 +54,12 @@ impl Testbed {
                 let result = same(found, height, || format!("{name} is at height {found}, expected {height}"));
                 checks.push(Check::new(text, result));
             }
+            let held = match expect.balances.is_empty() {
+                true => HashMap::new(),
+                false => self.balances_at(node).await?,
+            };
             for (party, balance) in &expect.balances {
-                let (found, expected) = (self.balance_at(node, party.0).await?, balance.0);
+                let (found, expected) = (held.get(&party.0).copied().unwrap_or_default(), balance.0);
                 let result = same(found, expected, || {
                     let difference = found.to_sat() as i64 - expected.to_sat() as i64;
                     format!(
@@ -185,12 +191,18 @@ impl Testbed {
         }
     }
 
-    /// What a party has of the factory, in unspent outputs of its own, as a node sees it.
-    pub(super) async fn balance_at(&self, node: usize, party: Party) -> Result<bitcoin::Amount, Stop> {
-        let script: Option<ScriptBuf> =
-            self.parties.payouts().find(|(known, _)| *known == party).map(|(_, script)| script.clone());
-        let unspent = self.network.places[node].rpc()?.unspent(&script).await?;
-        Ok(unspent.iter().map(|output| output.amount).sum())
+    /// What each party has of the factory, in unspent outputs of its own, as a node sees it.
+    pub(super) async fn balances_at(&self, node: usize) -> Result<HashMap<Party, Amount>, Stop> {
+        let owners: HashMap<&ScriptBuf, Party> =
+            self.parties.payouts().map(|(party, script)| (script, party)).collect();
+        let unspent = self.network.places[node].rpc()?.unspent(owners.keys().copied()).await?;
+        let mut held: HashMap<Party, Amount> = HashMap::new();
+        for output in &unspent {
+            if let Some(party) = owners.get(&output.script_pubkey) {
+                *held.entry(*party).or_insert(Amount::ZERO) += output.amount;
+            }
+        }
+        Ok(held)
     }
 }
 

@@ -1,14 +1,15 @@
 //! What has happened so far, as the report tells it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use factory_core::{Party, TxName};
+use indexmap::IndexMap;
 
 use crate::parties::Noted;
 use crate::report::{BlockReport, Entry, Happening, RefusedReport};
 use crate::scenario::Reported;
 
-/// A run with more entries than this is told in part.
+/// After so many entries nothing more is told.
 const MAX_ENTRIES: usize = 20_000;
 
 /// How many entries back a message of the same round is looked for.
@@ -19,7 +20,10 @@ const ROUND: usize = 12;
 pub(super) struct Log {
     pub(super) timeline: Vec<Entry>,
     pub(super) blocks: Vec<BlockReport>,
-    pub(super) refused: Vec<RefusedReport>,
+    /// The hashes of the blocks.
+    pub(super) mined: HashSet<String>,
+    /// How often a node refused what a party published of its own accord: the transaction, the party, the reason.
+    pub(super) refused: IndexMap<(TxName, Party, String), u32>,
     pub(super) messages: usize,
     /// How many things were asserted, and how many of them by the scenario.
     pub(super) assertions: u32,
@@ -33,9 +37,14 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn enter(&mut self, what: Happening) {
-        if self.timeline.len() < MAX_ENTRIES {
-            self.timeline.push(Entry { step: self.step, height: self.height, what });
-        }
+        let what = match self.timeline.len() {
+            0..MAX_ENTRIES => what,
+            MAX_ENTRIES => {
+                Happening::Fault { text: "from here on the timeline tells nothing: it is too long".to_owned() }
+            }
+            _ => return,
+        };
+        self.timeline.push(Entry { step: self.step, height: self.height, what });
     }
 
     pub(super) fn fault(&mut self, text: impl Into<String>) {
@@ -104,12 +113,18 @@ impl Log {
 
     /// Enters that a node refused what a party published of its own accord.
     pub(super) fn refuse(&mut self, by: Party, tx: TxName, reason: &str) {
-        let (tx, by) = (tx.to_string(), by.to_string());
-        let known = |refused: &&mut RefusedReport| refused.tx == tx && refused.by == by && refused.reason == reason;
-        match self.refused.iter_mut().find(known) {
-            Some(refused) => refused.times += 1,
-            None => self.refused.push(RefusedReport { tx, by, reason: reason.to_owned(), times: 1 }),
-        }
+        *self.refused.entry((tx, by, reason.to_owned())).or_default() += 1;
+    }
+
+    /// What nodes refused.
+    pub(super) fn refused(&self) -> Vec<RefusedReport> {
+        let report = |((tx, by, reason), times): (&(TxName, Party, String), &u32)| RefusedReport {
+            tx: tx.to_string(),
+            by: by.to_string(),
+            reason: reason.clone(),
+            times: *times,
+        };
+        self.refused.iter().map(report).collect()
     }
 }
 

@@ -1,7 +1,9 @@
 //! Transactions on their way to the nodes.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use bitcoin::Transaction;
 use factory_core::protocol::{Command, Event};
 use factory_core::tx::Complete;
 use factory_core::{Party, TxName};
@@ -22,10 +24,12 @@ impl Testbed {
     pub(super) async fn broadcast(&mut self, broadcast: &Broadcast) -> Result<(), Stop> {
         let by = broadcast.by.0;
         let via = self.via(broadcast.via.as_ref(), by)?;
-        let mut replaced = Vec::new();
+        let mut txs = Vec::new();
         for name in broadcast.tx.names(self.scenario.factory.members.0) {
-            let tx = self.publish(by, name).await?;
-            let arrivals = self.submit(via, name, &tx, Some(by)).await?;
+            txs.push((name, self.publish(by, name).await?));
+        }
+        let mut replaced = Vec::new();
+        for ((name, _), arrivals) in txs.iter().zip(self.submit(via, &txs, by).await?) {
             let expected: Vec<(usize, &Judgement)> = match &broadcast.expect {
                 PerNode::There(judgement) => vec![(via, judgement)],
                 PerNode::Each(nodes) => {
@@ -78,8 +82,9 @@ impl Testbed {
             if self.network.places[via].ledger.is_known(*name) {
                 arrivals.extend(self.network.spread(via, *name, tx.transaction()).await?);
             }
-            self.tell(*name, Some(by), &arrivals);
+            self.tell(*name, by, &arrivals);
         }
+        self.show_mempools();
         let what = format!("the package {} at {}: {}", package.txs, self.name(via), package.expect);
         let result = compare(&package.expect, Some(&heard)).map_err(|found| {
             format!("the package {} via {}: expected {}, and it {found}", package.txs, self.name(via), package.expect)
@@ -141,36 +146,36 @@ impl Testbed {
         }
     }
 
-    /// Sends a transaction to a node, and from there wherever it gets.
+    /// Sends a party's transactions to a node, and from there wherever they get.
     pub(super) async fn submit(
         &mut self,
         node: usize,
-        name: TxName,
-        tx: &Arc<Complete>,
-        by: Option<Party>,
-    ) -> Result<Vec<Arrival>, Stop> {
+        txs: &[(TxName, Arc<Complete>)],
+        by: Party,
+    ) -> Result<Vec<Vec<Arrival>>, Stop> {
         for place in &mut self.network.places {
-            place.ledger.follow(name, tx);
+            txs.iter().for_each(|(name, tx)| place.ledger.follow(*name, tx));
         }
-        let arrivals = self.network.submit(node, name, tx.transaction()).await?;
-        self.tell(name, by, &arrivals);
+        let raw: Vec<(TxName, &Transaction)> = txs.iter().map(|(name, tx)| (*name, &**tx.transaction())).collect();
+        let arrivals = self.network.submit(node, &raw).await?;
+        for ((name, _), arrivals) in txs.iter().zip(&arrivals) {
+            self.tell(*name, by, arrivals);
+        }
+        self.show_mempools();
         Ok(arrivals)
     }
 
     /// Tells the report where a transaction got.
-    fn tell(&mut self, name: TxName, by: Option<Party>, arrivals: &[Arrival]) {
+    fn tell(&mut self, name: TxName, by: Party, arrivals: &[Arrival]) {
         for (index, arrival) in arrivals.iter().enumerate() {
             let (rejected, replaced) = match &arrival.heard {
                 Heard::Known => continue,
                 Heard::Accepted(replaced) => (None, replaced.iter().map(TxName::to_string).collect()),
                 Heard::Rejected(reason) => (Some(reason.clone()), Vec::new()),
             };
-            let by = by.filter(|_| index == 0).map(|party| party.to_string());
+            let by = (index == 0).then(|| by.to_string());
             let node = self.name(arrival.node).to_owned();
             self.log.enter(Happening::Submitted { tx: name.to_string(), by, node, rejected, replaced });
-        }
-        for arrival in arrivals {
-            self.show_mempool(arrival.node);
         }
     }
 
@@ -179,23 +184,51 @@ impl Testbed {
     /// without it there is no factory.
     pub(super) async fn settle(&mut self, outcome: Outcome) -> Result<(), Stop> {
         self.take_note(&outcome)?;
-        let mut touched = Vec::new();
+        let mut batch: Vec<(Party, TxName, Arc<Complete>)> = Vec::new();
+        let mut batched: HashSet<TxName> = HashSet::new();
+        let mut from = None;
         for (party, name, tx) in &outcome.broadcasts {
             let node = self.home(*party).node;
             for place in &mut self.network.places {
                 place.ledger.follow(*name, tx);
             }
+            // What was sent before, by another party or to another node, has arrived before this is looked at.
+            if from != Some(node) || batched.contains(name) {
+                if let Some(from) = from {
+                    self.send_batch(from, std::mem::take(&mut batch)).await?;
+                }
+                batched.clear();
+                from = Some(node);
+            }
             let place = &self.network.places[node];
             // A party whose node does not run tries again with the next block that it sees.
-            if !place.is_running() || place.ledger.is_known(*name) {
-                continue;
+            if place.is_running() && !place.ledger.is_known(*name) {
+                batched.insert(*name);
+                batch.push((*party, *name, Arc::clone(tx)));
             }
-            let is_first = place.ledger.get(*name).is_none_or(|record| record.measured.is_none());
-            let arrivals = self.network.submit(node, *name, tx.transaction()).await?;
-            self.tell(*name, Some(*party), &arrivals);
+        }
+        match from {
+            Some(from) => self.send_batch(from, batch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends to a node what parties publish there of their own accord.
+    async fn send_batch(&mut self, node: usize, batch: Vec<(Party, TxName, Arc<Complete>)>) -> Result<(), Stop> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let ledger = &self.network.places[node].ledger;
+        let is_new = |name| ledger.get(name).is_none_or(|record| record.measured.is_none());
+        let first_funding = is_new(TxName::Funding);
+        let raw: Vec<(TxName, &Transaction)> = batch.iter().map(|(_, name, tx)| (*name, &**tx.transaction())).collect();
+        let arrivals = self.network.submit(node, &raw).await?;
+        let mut touched = BTreeSet::new();
+        for ((party, name, _), arrivals) in batch.iter().zip(&arrivals) {
+            self.tell(*name, *party, arrivals);
             match arrivals.first().map(|arrival| &arrival.heard) {
                 Some(Heard::Rejected(reason)) => {
-                    if *name == TxName::Funding && is_first {
+                    if *name == TxName::Funding && first_funding {
                         let node = self.name(node);
                         return Err(Stop::Fail(format!("{name} via {node}: it was rejected: {reason}")));
                     }
@@ -204,13 +237,11 @@ impl Testbed {
                 _ => touched.extend(arrivals.iter().map(|arrival| arrival.node)),
             }
         }
-        touched.sort_unstable();
-        touched.dedup();
         for node in touched {
             let rpc = self.network.places[node].rpc()?.clone();
             self.network.places[node].ledger.refresh(&rpc).await?;
-            self.show_mempool(node);
         }
+        self.show_mempools();
         Ok(())
     }
 
@@ -228,11 +259,9 @@ impl Testbed {
                         }
                     }
                 }
-                // Who proposes a state holds it first, and nobody can without it. It may crash before it says so: then the
-                // other side is the first to tell.
-                Event::Updated { channel, by, change, state }
-                    if party == by || *state as usize > self.book.channel(*channel).number() =>
-                {
+                // Who proposes a state holds it first, and nobody can without it, but it may crash before it says so. Both
+                // sides, and one that tells it again after a restart, must tell the same.
+                Event::Updated { channel, by, change, state } => {
                     self.book.enter(*channel, *by, *change, *state).map_err(Stop::Fail)?;
                 }
                 _ => {}

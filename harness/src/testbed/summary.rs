@@ -39,7 +39,7 @@ impl Testbed {
         report.failures.append(&mut self.log.failures);
         report.assertions = self.log.assertions;
         report.blocks = std::mem::take(&mut self.log.blocks);
-        report.refused = std::mem::take(&mut self.log.refused);
+        report.refused = self.log.refused();
         report.timeline = std::mem::take(&mut self.log.timeline);
         report.messages = self.log.messages;
         self.collect(evidence).await;
@@ -152,8 +152,9 @@ impl Testbed {
                 Err(other) => return Err(error(other)),
             }
         }
+        let held = self.balances_at(node).await?;
         for (party, script) in self.parties.payouts() {
-            let by_node = self.balance_at(node, party).await?;
+            let by_node = held.get(&party).copied().unwrap_or_default();
             let by_electrum = electrs.balance(script).await.map_err(error)?.confirmed;
             if by_node != by_electrum {
                 wrong.push(format!("{party} has {} by RPC and {} by Electrum", sat(by_node), sat(by_electrum)));

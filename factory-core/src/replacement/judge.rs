@@ -46,10 +46,8 @@ impl Policy {
             }
             add(Rule::Evicted, Requires::AtMost { limit: self.most_evicted, found: self.evicted(mempool, &conflicts) });
             if self.quality != Quality::Diagram {
-                let spent: BTreeSet<usize> = conflicts
-                    .iter()
-                    .flat_map(|&conflict| mempool.entries()[conflict].parents.iter().copied())
-                    .collect();
+                let parents = |&one: &usize| mempool.entries()[one].parents.iter().copied();
+                let spent: BTreeSet<usize> = evicted.iter().flat_map(parents).collect();
                 let new = candidate.parents.iter().any(|parent| !spent.contains(parent));
                 let against = new.then_some("it spends an unconfirmed output that what it replaces does not spend");
                 add(Rule::NoNewUnconfirmed, Requires::Nothing(against));

@@ -183,3 +183,19 @@ fn what_no_node_relays_is_refused_by_name() {
     assert_eq!(refused(Candidate { version: 4, ..small.clone() }), ("version", None));
     assert_eq!(refused(Candidate { dust: 1, ..small }), ("dust", None));
 }
+
+#[test]
+fn before_cluster_mempool_a_replacement_spends_no_unconfirmed_output_that_is_new() {
+    let mut case = Case::new(3, 0, 2);
+    let funding = case.push(150, vec![]);
+    let other = case.push(150, vec![]);
+    let replaced = case.push(200, vec![funding]);
+    let judge = |policy: Policy, parents: Vec<usize>| {
+        let candidate = Candidate { parents, conflicts: vec![replaced], ..case.factory_close() };
+        let judgement = policy.judge(&case.mempool, &candidate, Amount::from_sat(100_000));
+        judgement.first_broken().map(|finding| finding.rule)
+    };
+    assert_eq!(judge(Policy::CORE_30, vec![funding]), None);
+    assert_eq!(judge(Policy::CORE_30, vec![other]), Some(Rule::NoNewUnconfirmed));
+    assert_eq!(judge(Policy::CORE_31, vec![other]), None);
+}

@@ -19,7 +19,6 @@ pub(super) struct Core {
     numbers: [u32; 3],
     /// Where the build leaves the program.
     built: &'static str,
-    /// Options for CMake, beside [`COMMON`].
     /// Headers that the crate leaves out though the node includes them: the path and what stands in for them.
     stand_ins: &'static [(&'static str, &'static str)],
 }

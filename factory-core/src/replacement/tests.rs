@@ -199,3 +199,23 @@ fn before_cluster_mempool_a_replacement_spends_no_unconfirmed_output_that_is_new
     assert_eq!(judge(Policy::CORE_30, vec![other]), Some(Rule::NoNewUnconfirmed));
     assert_eq!(judge(Policy::CORE_31, vec![other]), None);
 }
+
+#[test]
+fn sizes_are_limited_to_the_last_virtual_byte() {
+    let refused = |policy: &Policy, parent: u64, child: u64, version: i32| {
+        let mut case = Case { mempool: Mempool::new(), members: 3, version };
+        case.push(parent, vec![]);
+        let candidate = Candidate { weight: Weight::from_wu(4 * child), ..case.next_close() };
+        let judgement = policy.judge(&case.mempool, &candidate, Amount::ONE_BTC);
+        judgement.first_broken().map(|finding| finding.rule)
+    };
+    // The parent and its child together: 101 kvB, or 404,000 weight units. Each alone is standard.
+    for (policy, rule) in [(Policy::CORE_30, Rule::AncestorSize), (Policy::CORE_31, Rule::ClusterWeight)] {
+        assert_eq!(refused(&policy, 90_000, 11_000, 2), None);
+        assert_eq!(refused(&policy, 90_000, 11_001, 2), Some(rule));
+    }
+    // A child of version 3: 1,000 vB.
+    assert_eq!(refused(&Policy::CORE_31, 200, 1_000, 3), None);
+    assert_eq!(refused(&Policy::CORE_31, 200, 1_001, 3), Some(Rule::Truc));
+    assert_eq!(refused(&Policy::KNOTS_29, 200, 1_001, 3), None);
+}

@@ -18,6 +18,7 @@ pub mod container;
 pub mod electrum;
 pub mod node;
 pub mod reaper;
+pub mod replacement;
 pub mod report;
 pub mod scenario;
 pub mod seed;

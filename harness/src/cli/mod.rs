@@ -2,6 +2,7 @@
 
 mod node;
 mod plan;
+mod replacement;
 mod run;
 mod schema;
 
@@ -29,6 +30,8 @@ enum Command {
     Check(CheckArgs),
     /// Show the transactions that scenarios can make, with sizes, fees and locks, without a node
     Plan(plan::PlanArgs),
+    /// Ask the model and real nodes what it takes for the factory close to replace the allocation
+    Replacement(replacement::ReplacementArgs),
     /// Print the JSON Schema of a kind of file
     Schema {
         /// Which
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => run::check(&args),
         Command::Plan(args) => plan::plan(&args),
+        Command::Replacement(args) => replacement::replacement(&args),
         Command::Schema { of } => schema::schema(of),
         Command::Node(command) => node::node(&command),
     };

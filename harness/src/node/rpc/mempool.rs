@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Amount, Transaction, Txid, Wtxid};
+use factory_core::replacement::RelayRate;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -105,15 +106,47 @@ struct PackageTransactionResult {
     other: Option<Wtxid>,
 }
 
+/// The feerates that a node asks for, in satoshi per 1,000 virtual bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MempoolRates {
+    /// What a replacement pays for its own relay.
+    pub incremental: RelayRate,
+    /// The least that is relayed.
+    pub relay_minimum: RelayRate,
+    /// The least that gets into its mempool as full as it is.
+    pub mempool_minimum: RelayRate,
+}
+
 #[derive(Deserialize)]
 struct MempoolInfo {
     loaded: bool,
+    #[serde(rename = "incrementalrelayfee", with = "bitcoin::amount::serde::as_btc")]
+    incremental: Amount,
+    #[serde(rename = "minrelaytxfee", with = "bitcoin::amount::serde::as_btc")]
+    relay_minimum: Amount,
+    #[serde(rename = "mempoolminfee", with = "bitcoin::amount::serde::as_btc")]
+    mempool_minimum: Amount,
 }
 
 impl Rpc {
     /// Whether the node has read the mempool that it wrote when it was stopped.
     pub(in crate::node) async fn mempool_is_loaded(&self) -> Result<bool, RpcError> {
         Ok(self.call::<MempoolInfo>("getmempoolinfo", Vec::new()).await?.loaded)
+    }
+
+    /// The feerates that the node's mempool asks for at this moment.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError`], if the node does not answer.
+    pub async fn mempool_rates(&self) -> Result<MempoolRates, RpcError> {
+        let told: MempoolInfo = self.call("getmempoolinfo", Vec::new()).await?;
+        let rate = |per_kilo: Amount| RelayRate(per_kilo.to_sat());
+        Ok(MempoolRates {
+            incremental: rate(told.incremental),
+            relay_minimum: rate(told.relay_minimum),
+            mempool_minimum: rate(told.mempool_minimum),
+        })
     }
 
     /// Sends a transaction to the node, which relays it if it accepts it. Any fee is taken.

@@ -26,10 +26,14 @@ impl Policy {
         findings.push(Finding { rule: Rule::Dust, requires: self.dust(candidate.dust) });
         let mut add = |rule, requires| findings.push(Finding { rule, requires });
 
-        add(Rule::MempoolMinimum, Requires::Fee(self.mempool_minimum.fee(vsize)));
+        // A mempool that has not been full asks for nothing of its own, and tells the relay's minimum as its own.
+        if self.mempool_minimum > self.relay_minimum {
+            add(Rule::MempoolMinimum, Requires::Fee(self.mempool_minimum.fee(vsize)));
+        }
         add(Rule::RelayMinimum, Requires::Fee(self.relay_minimum.fee(vsize)));
         if let Limits::Chain { count, vsize } = self.limits {
-            for (rule, limit, found) in chain(mempool, candidate, &conflicts, count, vsize) {
+            let carved_out = candidate.vsize() <= CARVE_OUT_VSIZE && !(self.truc && candidate.version == 3);
+            for (rule, limit, found) in chain(mempool, candidate, &conflicts, carved_out, count, vsize) {
                 add(rule, Requires::AtMost { limit, found });
             }
         }
@@ -137,6 +141,7 @@ fn chain(
     mempool: &Mempool,
     candidate: &Candidate,
     conflicts: &BTreeSet<usize>,
+    carved_out: bool,
     count: u64,
     vsize: u64,
 ) -> [(Rule, u64, u64); 4] {
@@ -149,8 +154,9 @@ fn chain(
         most += 1;
         most_size += mempool.vsizes(&mempool.descendants([conflict]));
     }
-    // The carve-out: a small child of a transaction without ancestors.
-    if own <= CARVE_OUT_VSIZE && candidate.version != 3 && ancestors.len() <= 1 {
+    // The carve-out: a small child of a transaction without ancestors. One of version 3 has none where its topology is
+    // enforced.
+    if carved_out && ancestors.len() <= 1 {
         most += 1;
         most_size += CARVE_OUT_VSIZE;
     }

@@ -55,7 +55,9 @@ impl Policy {
         if self.truc {
             add(Rule::Truc, Requires::Nothing(truc(package, &parents)));
         }
-        add(Rule::MempoolMinimum, rest(self.mempool_minimum.fee(vsize)));
+        if self.mempool_minimum > self.relay_minimum {
+            add(Rule::MempoolMinimum, rest(self.mempool_minimum.fee(vsize)));
+        }
         add(Rule::RelayMinimum, rest(self.relay_minimum.fee(vsize)));
         // A package that replaces nothing may have other ancestors. Such a one is not judged here.
         add(Rule::PackageParents, Requires::AtMost { limit: 0, found: number(parents.len()) });
@@ -167,7 +169,7 @@ mod tests {
         assert_eq!(smallest(&Policy::CORE_31, &mempool, &dusty), Err(Rule::Dust));
         // Alone it pays too little whatever it pays.
         let alone = Policy::CORE_31.judge(&mempool, &package.parent, Amount::ZERO);
-        assert_eq!(alone.first_broken().map(|finding| finding.rule), Some(Rule::MempoolMinimum));
+        assert_eq!(alone.first_broken().map(|finding| finding.rule), Some(Rule::RelayMinimum));
         assert_eq!(alone.smallest_fee(), None);
     }
 

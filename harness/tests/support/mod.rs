@@ -12,6 +12,8 @@ use factory_core::tx::funding;
 use shopfloor::node::provision::{self, Env, Tool};
 use shopfloor::node::snapshot::{Snapshot, faucet};
 use shopfloor::node::{Kind, Node, NodeConfig};
+use shopfloor::replacement::Stage;
+use shopfloor::testbed::Stop;
 
 /// How long a test waits for what should come at once.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,6 +49,20 @@ pub fn spend(snapshot: &Snapshot, coin: usize, script: &ScriptBuf, feerate: u64)
     let feerate = FeeRate::from_sat_per_vb(feerate).unwrap();
     let coins = snapshot.coins();
     funding::build(&faucet(), &coins[coin..=coin], output, feerate).unwrap().transaction().clone()
+}
+
+/// A node of a kind for factories with all their keys. `None` with a word if the kind is not installed and nobody has asked
+/// for it.
+pub async fn stage(kind: Kind, args: &[&str]) -> Option<Stage> {
+    let env = Env::from_process().unwrap();
+    match Stage::start(&env, kind, args).await {
+        Ok(stage) => Some(stage),
+        Err(Stop::Skip(why)) if !env.kinds().unwrap().is_some_and(|chosen| chosen.contains(&kind)) => {
+            eprintln!("skipped: {why}");
+            None
+        }
+        Err(stop) => panic!("{stop}"),
+    }
 }
 
 /// Asks `look` until it gives something; panics with `what` after [`PATIENCE`].

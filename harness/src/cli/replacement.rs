@@ -117,9 +117,7 @@ async fn ask(env: &Env, kind: Kind, args: &ReplacementArgs) -> Result<Vec<Answer
 
 fn combinations(args: &ReplacementArgs) -> impl Iterator<Item = (TxVersion, FeeRate, u32)> {
     args.version.iter().flat_map(move |&version| {
-        args.feerate
-            .iter()
-            .flat_map(move |rate| args.members.iter().map(move |&members| (version, rate.0, members)))
+        args.feerate.iter().flat_map(move |rate| args.members.iter().map(move |&members| (version, rate.0, members)))
     })
 }
 

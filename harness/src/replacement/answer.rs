@@ -98,9 +98,7 @@ fn words(requires: &Requires, fee: Amount) -> (String, String, Option<u64>) {
     let sat = |fee: Amount| format!("{} sat", grouped(fee.to_sat()));
     match requires {
         Requires::Fee(least) => (sat(*least), sat(fee), Some(least.to_sat())),
-        Requires::AtMost { limit, found } => {
-            (format!("at most {}", grouped(*limit)), grouped(*found), None)
-        }
+        Requires::AtMost { limit, found } => (format!("at most {}", grouped(*limit)), grouped(*found), None),
         Requires::NoFee => ("no fee".to_owned(), sat(fee), None),
         Requires::Nothing(None) => (String::new(), "nothing against it".to_owned(), None),
         Requires::Nothing(Some(against)) => (String::new(), (*against).to_owned(), None),

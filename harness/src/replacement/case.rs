@@ -14,7 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use secp256k1::Keypair;
 
 use super::stage::{Stage, error};
-use crate::node::{PackageSubmission, Submission};
+use crate::node::Submission;
 use crate::seed;
 use crate::testbed::Stop;
 
@@ -70,14 +70,12 @@ impl Case {
         let payout = Wallet::generate(&mut random);
         let script = payout.script_pubkey();
         let operator = OperatorKeys::generate(&mut random, script.clone());
-        let members: Vec<_> =
-            (0..shape.members).map(|_| MemberKeys::generate(&mut random, script.clone())).collect();
+        let members: Vec<_> = (0..shape.members).map(|_| MemberKeys::generate(&mut random, script.clone())).collect();
         let capacity = Amount::from_sat(CAPACITY.min(TOGETHER / u64::from(shape.members.max(1))));
         let offer =
             Offer { version: shape.version, feerate: shape.feerate, close_fee: FeeRule::Exact, ..Offer::default() };
         let terms = members.iter().map(|keys| MemberTerms { public: keys.public(), capacity }).collect();
-        let terms =
-            Terms::new(offer, operator.public(), terms).map_err(|why| Stop::Fail(why.to_string()))?;
+        let terms = Terms::new(offer, operator.public(), terms).map_err(|why| Stop::Fail(why.to_string()))?;
         let factory = stage.fund(terms).await?;
         let close = FactoryClose::new(&factory, vec![capacity / 2; members.len()]).map_err(error)?;
         let rung = close.rungs().first().ok_or_else(|| Stop::Error("a factory close has no variant".to_owned()))?;
@@ -215,24 +213,6 @@ impl Case {
             self.placed.push(Arc::new(tx));
         }
         Ok(Placed { predicted, found })
-    }
-
-    /// Offers a parent that pays nothing and its child to the node together, and says what the model thinks of it.
-    ///
-    /// # Errors
-    ///
-    /// [`Stop::Error`], if the node gives no judgement.
-    pub async fn place_package(
-        &mut self,
-        stage: &Stage,
-        parent: &Transaction,
-        child: &Transaction,
-        child_fee: Amount,
-    ) -> Result<(Judgement, PackageSubmission), Stop> {
-        let package = self.package(parent, child);
-        let predicted = stage.policy().await?.judge_package(&self.model, &package, child_fee);
-        let found = stage.node().rpc().submit_package(&[parent.clone(), child.clone()]).await?;
-        Ok((predicted, found))
     }
 
     /// A parent that pays nothing and its child, as the model sees them.

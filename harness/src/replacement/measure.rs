@@ -92,7 +92,12 @@ pub async fn answer(stage: &mut Stage, question: &Question) -> Result<Answer, St
     let mut offers = Vec::new();
     for fee in offered(&question.close_fee, exact, vsize(&mut case, exact)?) {
         let refused = ask(stage, &mut case, fee).await?;
-        compare(&mut differences, "the factory close at the fee asked for", &judge(&mut case, fee)?, refused.as_deref());
+        compare(
+            &mut differences,
+            "the factory close at the fee asked for",
+            &judge(&mut case, fee)?,
+            refused.as_deref(),
+        );
         offers.push(Offer { fee_sat: fee.to_sat(), accepted: refused.is_none(), reject_reason: refused });
     }
 
@@ -222,7 +227,8 @@ async fn confirm(
     let before: BTreeSet<Txid> = rpc.mempool().await?.into_iter().collect();
     let close = case.factory_close(smallest).ok_or_else(|| Stop::Error(format!("no factory close at {smallest}")))?;
     if let Submission::Rejected(why) = rpc.submit(&close).await? {
-        differences.push(format!("the node took {smallest} only when it was asked, and refused it when it came: {why}"));
+        differences
+            .push(format!("the node took {smallest} only when it was asked, and refused it when it came: {why}"));
         return Ok(0);
     }
     let after: BTreeSet<Txid> = rpc.mempool().await?.into_iter().collect();

@@ -106,9 +106,7 @@ impl<'a> Sketch<'a> {
             let candidate = Candidate { weight, version: self.version, parents, conflicts: vec![], dust: 0 };
             let fee = self.fee(weight);
             let accepted = self.policy.judge(&mempool, &candidate, fee).accepted();
-            accepted.then(|| {
-                mempool.push(Entry { fee, weight, version: self.version, parents: candidate.parents })
-            })
+            accepted.then(|| mempool.push(Entry { fee, weight, version: self.version, parents: candidate.parents }))
         };
         let close = size::channel_spend(kind, 2);
         let allocation = offer(size::allocation(kind, members), vec![]);

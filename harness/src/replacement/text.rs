@@ -16,10 +16,7 @@ pub fn told(answer: &Answer) -> String {
         Some(why) => format!("the mempool holds nothing: the allocation is refused ({why})"),
         None => format!("the mempool holds the allocation and {closes} of {} closes", answer.closes_asked),
     };
-    line(format!(
-        "{kind}: {members} members, version {version}, {} sat/vB; {held}",
-        answer.feerate_sat_per_vb
-    ));
+    line(format!("{kind}: {members} members, version {version}, {} sat/vB; {held}", answer.feerate_sat_per_vb));
     if let Some(why) = &answer.closes_refused {
         line(format!("  close-m{closes} is refused: {why}"));
     }
@@ -65,7 +62,15 @@ pub fn table(answers: &[Answer]) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header([
-        "node", "version", "members", "sat/vB", "in the mempool", "exact fee (sat)", "at the exact fee", "smallest fee (sat)", "decided by",
+        "node",
+        "version",
+        "members",
+        "sat/vB",
+        "in the mempool",
+        "exact fee (sat)",
+        "at the exact fee",
+        "smallest fee (sat)",
+        "decided by",
     ]);
     for answer in answers {
         let held = match (&answer.allocation_refused, answer.closes) {

@@ -13,6 +13,7 @@ mod network;
 mod parties;
 mod run_dir;
 
+pub mod claims;
 pub mod cli;
 pub mod container;
 pub mod electrum;

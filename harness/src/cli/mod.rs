@@ -1,5 +1,6 @@
 //! The command line.
 
+mod claims;
 mod node;
 mod plan;
 mod replacement;
@@ -32,6 +33,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Ask the model and real nodes what it takes for the factory close to replace the allocation
     Replacement(replacement::ReplacementArgs),
+    /// Judge what the proposal claims, by scenarios on every kind of node
+    Claims(claims::ClaimsArgs),
     /// Print the JSON Schema of a kind of file
     Schema {
         /// Which
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => run::check(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Replacement(args) => replacement::replacement(&args),
+        Command::Claims(args) => claims::claims(&args),
         Command::Schema { of } => schema::schema(of),
         Command::Node(command) => node::node(&command),
     };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Amount, Transaction, Txid, Wtxid};
+use bitcoin::{Amount, FeeRate, Transaction, Txid, Wtxid};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -108,12 +108,26 @@ struct PackageTransactionResult {
 #[derive(Deserialize)]
 struct MempoolInfo {
     loaded: bool,
+    /// Per 1,000 vB.
+    #[serde(rename = "mempoolminfee", with = "bitcoin::amount::serde::as_btc")]
+    minimum: Amount,
 }
 
 impl Rpc {
     /// Whether the node has read the mempool that it wrote when it was stopped.
     pub(in crate::node) async fn mempool_is_loaded(&self) -> Result<bool, RpcError> {
         Ok(self.call::<MempoolInfo>("getmempoolinfo", Vec::new()).await?.loaded)
+    }
+
+    /// The feerate below which the node takes nothing into its mempool at the moment, rounded up to a multiple of
+    /// 0.004 sat/vB.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError`], if the node does not answer.
+    pub async fn mempool_minimum(&self) -> Result<FeeRate, RpcError> {
+        let info: MempoolInfo = self.call("getmempoolinfo", Vec::new()).await?;
+        Ok(FeeRate::from_sat_per_kwu(info.minimum.to_sat().div_ceil(4)))
     }
 
     /// Sends a transaction to the node, which relays it if it accepts it. Any fee is taken.

@@ -32,6 +32,9 @@ pub enum TxName {
     /// `factory-close`: spends the factory output directly to everybody's final balance. The higher rungs of a fee
     /// ladder are `factory-close-1`, `factory-close-2`, …
     FactoryClose(u8),
+    /// `spend-0`, `spend-1`, …: a party spends what one of these gave it. No part of the protocol: what becomes of a
+    /// party's own money concerns nobody else, but that it weighs on the transaction that it comes from.
+    Spend(u32),
 }
 
 impl fmt::Display for Party {
@@ -54,6 +57,7 @@ impl fmt::Display for TxName {
             TxName::Close(member) => f.pad(&format!("close-m{member}")),
             TxName::FactoryClose(0) => f.pad("factory-close"),
             TxName::FactoryClose(rung) => f.pad(&format!("factory-close-{rung}")),
+            TxName::Spend(number) => f.pad(&format!("spend-{number}")),
         }
     }
 }
@@ -66,7 +70,7 @@ pub struct PartyNameError(String);
 /// Returned when a text names no transaction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no transaction: expected funding, allocation, refund-m0-1, htlc-success-m0-0, htlc-timeout-m0-0, close-m0, factory-close or factory-close-1"
+    "`{0}` is no transaction: expected funding, allocation, refund-m0-1, htlc-success-m0-0, htlc-timeout-m0-0, close-m0, factory-close, factory-close-1 or spend-0"
 )]
 pub struct TxNameError(String);
 
@@ -98,6 +102,9 @@ fn numbered(text: &str) -> Option<TxName> {
     if let Some(rung) = text.strip_prefix("factory-close-") {
         let rung = u8::try_from(member_number(rung)?).ok()?;
         return (rung > 0).then_some(TxName::FactoryClose(rung));
+    }
+    if let Some(number) = text.strip_prefix("spend-") {
+        return member_number(number).map(TxName::Spend);
     }
     let (kind, numbers) = text.split_once("-m")?;
     let pair = |name: fn(u32, u32) -> TxName| {
@@ -139,6 +146,8 @@ mod tests {
             TxName::Close(12),
             TxName::FactoryClose(0),
             TxName::FactoryClose(15),
+            TxName::Spend(0),
+            TxName::Spend(12),
         ] {
             assert_eq!(tx.to_string().parse(), Ok(tx));
         }
@@ -159,6 +168,9 @@ mod tests {
             "Funding",
             "factory-close-0",
             "factory-close-256",
+            "spend",
+            "spend-01",
+            "spend-m0",
             "refund-m1",
             "refund-m1-01",
         ] {

@@ -12,6 +12,7 @@ mod ledger;
 mod network;
 mod parties;
 mod run_dir;
+mod spend;
 
 pub mod claims;
 pub mod cli;

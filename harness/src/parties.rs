@@ -16,7 +16,7 @@ use crate::factory::{capacities, offer};
 use crate::scenario::{Crash, MessageKind, Moment, Scenario, Withhold};
 use links::Links;
 use seat::Seat;
-pub(crate) use seat::{member_keys, operator_keys};
+pub(crate) use seat::{member_keys, operator_keys, payout_wallet};
 
 /// All parties of one factory. Messages arrive in the order in which they were sent, so that a run can be reproduced.
 #[derive(Debug)]

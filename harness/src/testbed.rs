@@ -39,15 +39,18 @@ mod by_hand;
 mod chain;
 mod channels;
 mod expect;
+mod fill;
 mod log;
 mod money;
 mod publish;
+mod spend;
 mod start;
 mod steps;
 mod summary;
 
 use bitcoin::Address;
 use factory_core::Party;
+use factory_core::tx::funding::Coin;
 use indexmap::IndexMap;
 
 use crate::book::Book;
@@ -75,6 +78,10 @@ pub struct Testbed {
     /// Every state of every channel, by the harness's own arithmetic.
     book: Book,
     log: Log,
+    /// The faucet's coins that neither the funding nor anything from outside the factory has taken.
+    coins: Vec<Coin>,
+    /// How many spends there have been.
+    spends: u32,
     /// What is reported of the nodes of a testbed that no file describes.
     nodes: IndexMap<String, NodeReport>,
     rewards: Address,

@@ -1,5 +1,7 @@
 //! The program `shopfloor`, as a user runs it.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use shopfloor::Kind;
 
 const LIFECYCLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios/lifecycle/basic.yaml");
 

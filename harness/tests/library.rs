@@ -1,5 +1,7 @@
 //! The harness as a library: a test of somebody else's, in a crate that has nothing but `shopfloor` and `tokio`.
 
+mod support;
+
 use std::error::Error;
 
 use shopfloor::bitcoin::Amount;

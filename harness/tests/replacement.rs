@@ -5,7 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
-use factory_core::tx::funding;
+use factory_core::tx::transfer;
 use factory_core::{TxVersion, fee};
 use rand_core::Rng as _;
 use shopfloor::node::snapshot::{address, faucet};
@@ -291,7 +291,7 @@ async fn anchored(kind: Kind) {
 
     // Whoever made the child takes its coin elsewhere, for a little more. What is left is an allocation that pays nothing.
     let output = TxOut { value: coin.value - smallest * 2, script_pubkey: faucet().script_pubkey().clone() };
-    let elsewhere = funding::spend(&faucet(), &[coin], TxVersion::Two, vec![output]).unwrap();
+    let elsewhere = transfer::build(&[(&faucet(), coin)], TxVersion::Two, vec![output]).unwrap();
     assert_eq!(rpc.submit(elsewhere.transaction()).await.unwrap(), Submission::Accepted, "{kind}");
     let left = rpc.mempool().await.unwrap();
     assert!(!left.contains(&paying.compute_txid()), "{kind}");

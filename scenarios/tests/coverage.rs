@@ -71,7 +71,7 @@ macro_rules! steps {
 
 steps! {
     Open "open", Pay "pay", Htlc "htlc", Claim "claim", Fail "fail", Quiesce "quiesce", Sign "sign",
-    Broadcast "broadcast", SubmitPackage "submit-package", FallBack "fall-back", Mine "mine", Reorg "reorg",
+    Broadcast "broadcast", SubmitPackage "submit-package", Spend "spend", Fill "fill", FallBack "fall-back", Mine "mine", Reorg "reorg",
     Partition "partition", Heal "heal", Kill "kill", Stop "stop", Start "start", Pause "pause", Resume "resume",
     Silence "silence", Offline "offline", Crash "crash", Online "online", Withhold "withhold", WaitFor "wait-for",
     Expect "expect", ExpectStates "expect-states",

@@ -133,6 +133,7 @@ fn publish(stake: &mut Stake, tx: TxName) -> Effects {
             (TxName::HtlcSuccess(..) | TxName::HtlcTimeout(..), _) => {
                 "a claim is published by itself, when its time comes"
             }
+            (TxName::Spend(_), _) => "it is no transaction of the factory's",
             (TxName::FactoryClose(rung), _) if stake.rungs.len() > 1 && usize::from(rung) >= stake.rungs.len() => {
                 "there is no such variant"
             }

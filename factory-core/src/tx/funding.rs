@@ -1,11 +1,10 @@
 //! The funding: the operator's own money, locked by everybody.
 
-use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
 
-use super::{Complete, LOCK_TIME, SEQUENCE, size};
+use super::{Complete, size, transfer};
 use crate::fee;
-use crate::keys::{Wallet, key_path_witness};
-use crate::lock::key_path_sighash;
+use crate::keys::Wallet;
 use crate::terms::{DUST_LIMIT, TxVersion};
 
 /// The output of the funding that holds the factory. The change, if there is any, comes after it.
@@ -52,46 +51,10 @@ pub fn build(wallet: &Wallet, coins: &[Coin], output: TxOut, feerate: FeeRate) -
             continue;
         }
         let change = change.map(|value| TxOut { value, script_pubkey: wallet.script_pubkey().clone() });
+        let coins: Vec<_> = coins[..inputs].iter().map(|coin| (wallet, coin.clone())).collect();
         let outputs = [output].into_iter().chain(change).collect();
-        return Ok(sign(wallet, &coins[..inputs], TxVersion::Two, outputs, held));
+        let built = transfer::build(&coins, TxVersion::Two, outputs);
+        return Ok(built.expect("the coins hold the output, its change and the fee"));
     }
     Err(NotEnoughMoney { held, coins: coins.len(), needed: output.value })
-}
-
-/// Spends all these coins to just these outputs, and signs. What they leave is the fee; `None` if they hold less.
-pub fn spend(wallet: &Wallet, coins: &[Coin], version: TxVersion, outputs: Vec<TxOut>) -> Option<Complete> {
-    let held = coins.iter().map(|coin| coin.value).sum();
-    let paid: Amount = outputs.iter().map(|output| output.value).sum();
-    (paid <= held).then(|| sign(wallet, coins, version, outputs, held))
-}
-
-/// Signs one input of a transaction that spends `spent`, of which this input's is the wallet's own. The others keep the
-/// witnesses that they have.
-///
-/// # Panics
-///
-/// If there is not one spent output for each input, or no such input.
-pub fn sign_input(wallet: &Wallet, mut tx: Transaction, input: usize, spent: &[&TxOut]) -> Transaction {
-    let sighash = key_path_sighash(&tx, input, spent);
-    tx.input[input].witness = key_path_witness(&wallet.sign(&sighash));
-    tx
-}
-
-fn sign(wallet: &Wallet, coins: &[Coin], version: TxVersion, output: Vec<TxOut>, held: Amount) -> Complete {
-    let paid: Amount = output.iter().map(|output| output.value).sum();
-    let input = |coin: &Coin| TxIn {
-        previous_output: coin.outpoint,
-        script_sig: ScriptBuf::new(),
-        sequence: SEQUENCE,
-        witness: Witness::new(),
-    };
-    let input = coins.iter().map(input).collect();
-    let mut tx = Transaction { version: version.to_bitcoin(), lock_time: LOCK_TIME, input, output };
-    let spent: Vec<_> =
-        coins.iter().map(|coin| TxOut { value: coin.value, script_pubkey: wallet.script_pubkey().clone() }).collect();
-    let spent: Vec<_> = spent.iter().collect();
-    for index in 0..coins.len() {
-        tx = sign_input(wallet, tx, index, &spent);
-    }
-    Complete::new(tx, held - paid)
 }

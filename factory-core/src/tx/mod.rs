@@ -13,6 +13,7 @@ pub mod htlc;
 pub mod refund;
 pub mod size;
 mod spend;
+pub mod transfer;
 
 pub use factory_close::FactoryClose;
 pub use spend::{Complete, InvalidSignature, Unsigned};

@@ -6,7 +6,7 @@ use bitcoin::Transaction;
 use factory_core::TxName;
 
 use super::{DEADLINE, Network, NetworkError, POLL};
-use crate::node::{Acceptance, Submission};
+use crate::node::{Acceptance, Rpc, Submission};
 
 /// What came of a transaction at one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,29 +113,54 @@ impl Network {
         Ok(arrivals)
     }
 
-    /// Waits until a node has a transaction that a peer offers it, if it will take it at all: what it would say is asked
-    /// first, since a node tells nobody that it has refused something.
+    /// Waits until a transaction that is none of the factory's is wherever it can get from a node that has it.
+    pub(crate) async fn pass_on(&mut self, from: usize, tx: &Transaction) -> Result<(), NetworkError> {
+        let (mut reached, mut next) = (vec![from], 0);
+        let mut asked = vec![from];
+        while let Some(here) = reached.get(next).copied() {
+            next += 1;
+            for neighbour in self.neighbours(here) {
+                if asked.contains(&neighbour) {
+                    continue;
+                }
+                asked.push(neighbour);
+                let place = &self.places[neighbour];
+                if offered(place.rpc()?, tx, || format!("{} to have it in its mempool", place.name)).await?.is_none() {
+                    reached.push(neighbour);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a node has a transaction that a peer offers it, if it will take it at all, and enters it.
     async fn hear(&mut self, node: usize, name: TxName, tx: &Transaction) -> Result<Heard, NetworkError> {
         let place = &self.places[node];
         let rpc = place.rpc()?.clone();
         if place.ledger.is_known(name) {
             return Ok(Heard::Known);
         }
-        let begun = Instant::now();
-        loop {
-            let seen = match rpc.test_accept(tx).await? {
-                Acceptance::AlreadyInMempool => {
-                    let replaced = self.places[node].ledger.accepted(name, &rpc).await?;
-                    return Ok(Heard::Accepted(replaced));
-                }
-                Acceptance::Rejected(reason) => return Ok(Heard::Rejected(reason)),
-                Acceptance::Accepted => "no peer has brought it, and the node would take it".to_owned(),
-            };
-            if begun.elapsed() > DEADLINE {
-                let awaited = format!("{name} to be in the mempool of {}", self.places[node].name);
-                return Err(NetworkError::Late { awaited, seen });
-            }
-            tokio::time::sleep(POLL).await;
+        match offered(&rpc, tx, || format!("{name} to be in the mempool of {}", place.name)).await? {
+            Some(reason) => Ok(Heard::Rejected(reason)),
+            None => Ok(Heard::Accepted(self.places[node].ledger.accepted(name, &rpc).await?)),
         }
+    }
+}
+
+/// Waits until a node has a transaction that a peer offers it, if it will take it at all. Gives why not, if it will not:
+/// that is asked first, since a node tells nobody that it has refused something.
+async fn offered(rpc: &Rpc, tx: &Transaction, awaited: impl Fn() -> String) -> Result<Option<String>, NetworkError> {
+    let begun = Instant::now();
+    loop {
+        match rpc.test_accept(tx).await? {
+            Acceptance::AlreadyInMempool => return Ok(None),
+            Acceptance::Rejected(reason) => return Ok(Some(reason)),
+            Acceptance::Accepted => {}
+        }
+        if begun.elapsed() > DEADLINE {
+            let seen = "no peer has brought it, and the node would take it".to_owned();
+            return Err(NetworkError::Late { awaited: awaited(), seen });
+        }
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -219,7 +219,12 @@ pub(crate) fn member_keys(seed: u64, index: u32) -> (MemberKeys, ChaCha20Rng) {
     (MemberKeys::generate(&mut random, payout), random)
 }
 
-/// A party's random numbers, and where its final balance goes.
+/// Where a party's final balance goes, with the key that spends it.
+pub(crate) fn payout_wallet(seed: u64, party: Party) -> Wallet {
+    Wallet::generate(&mut seed::stream(seed, &party.to_string()))
+}
+
+/// A party's random numbers after the key of its [`payout_wallet`], and where its final balance goes.
 fn start(seed: u64, party: Party) -> (ChaCha20Rng, ScriptBuf) {
     let mut random = seed::stream(seed, &party.to_string());
     let payout = Wallet::generate(&mut random).script_pubkey().clone();

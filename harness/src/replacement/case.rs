@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use factory_core::replacement::{Candidate, Entry, Judgement, Mempool, Package};
-use factory_core::tx::funding::{self, Coin};
-use factory_core::tx::{FactoryClose, channel_close};
+use factory_core::tx::funding::Coin;
+use factory_core::tx::{FactoryClose, channel_close, transfer};
 use factory_core::{
     DUST_LIMIT, Factory, FeeRule, Lock, MemberKeys, MemberTerms, Offer, OperatorKeys, Signer, Terms, TxVersion, Wallet,
 };
@@ -152,7 +152,7 @@ impl Case {
         let script_pubkey = self.payout.script_pubkey();
         let output = |value| TxOut { value, script_pubkey: script_pubkey.clone() };
         let outputs = (1..outputs).map(|_| output(DUST_LIMIT)).chain([output(rest)]).collect();
-        let tx = funding::spend(&self.payout, &[coin], version, outputs)?;
+        let tx = transfer::build(&[(&self.payout, coin)], version, outputs).ok()?;
         Some(Transaction::clone(tx.transaction()))
     }
 
@@ -176,7 +176,7 @@ impl Case {
         };
         let anchored = allocation.output.last()?.clone();
         let spent = TxOut { value: coin.value, script_pubkey: faucet.script_pubkey().clone() };
-        Some(funding::sign_input(&faucet, tx, 1, &[&anchored, &spent]))
+        Some(transfer::sign_input(&faucet, tx, 1, &[&anchored, &spent]))
     }
 
     /// A transaction as the model sees it: what it spends of the mempool, and what there spends the same.

@@ -3,6 +3,7 @@
 mod expect;
 mod steps;
 mod steps_inside;
+mod steps_outside;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,6 +13,8 @@ use super::language::{Backend, ChainView, Scenario, Topology};
 use super::problem::Problem;
 use super::value::{TxPattern, Txs, Who};
 use crate::factory;
+
+pub(crate) use steps_outside::SMALL_MEMPOOL;
 
 /// How much may still be checked: single payments, transactions that are named, and channels. What is more than this would
 /// take hours to run, and a short file can ask for it.
@@ -111,6 +114,8 @@ struct Check<'a> {
     states: Vec<State>,
     /// Every state of every channel, if they are asked for.
     history: Option<Vec<Vec<State>>>,
+    /// Of which transactions the steps so far have spent an output: `spend-0` is the first.
+    spent: Vec<TxName>,
     /// The height of the chain, as far as it follows from the steps.
     height: u32,
     /// Who neither gets nor sends messages.
@@ -137,6 +142,7 @@ impl<'a> Check<'a> {
             signed: HashSet::new(),
             states: Vec::new(),
             history: None,
+            spent: Vec::new(),
             height: crate::node::snapshot::HEIGHT as u32,
             silent: BTreeSet::new(),
             offline: BTreeSet::new(),
@@ -391,6 +397,17 @@ impl<'a> Check<'a> {
             TxName::FactoryClose(rung) if usize::from(rung) >= self.rungs() => {
                 let message =
                     format!("there is no {name}: expected one of the {} that factory.close_fee makes", self.rungs());
+                self.problem(path, message);
+            }
+            TxName::Spend(number) if self.spent.get(number as usize).is_none() => {
+                let message = match self.spent.len() {
+                    0 => format!("there is no {name} at this point: expected a step `spend` before"),
+                    1 => format!("there is no {name} at this point: expected spend-0, of the only step `spend` before"),
+                    made => format!(
+                        "there is no {name} at this point: expected spend-0 to spend-{}, of the {made} steps `spend` before",
+                        made - 1
+                    ),
+                };
                 self.problem(path, message);
             }
             _ => {}

@@ -14,8 +14,8 @@ use super::value::{Count, KindName, Named, PartyName, Premium, Rate, Sat, Second
 pub use expect::{Expect, Judgement, PerNode, Reported};
 pub use message::{MessageKind, Moment, Stored};
 pub use step::{
-    Broadcast, Crash, ExpectStates, FallBack, Htlc, Mine, Pay, Reorg, Settle, Sign, Step, SubmitPackage, WaitFor,
-    Withhold,
+    Broadcast, Crash, ExpectStates, FallBack, Fill, Htlc, Mine, Pay, Reorg, Settle, Sign, Spend, Step, SubmitPackage,
+    WaitFor, Withhold,
 };
 pub(crate) use step::{channel_of, listed};
 

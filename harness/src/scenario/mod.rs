@@ -18,13 +18,15 @@ mod tests;
 pub(crate) use language::{channel_of, listed};
 
 pub use language::{
-    Backend, Broadcast, ChainView, CloseFee, Crash, Expect, ExpectStates, FactorySpec, FallBack, Htlc, Judgement,
+    Backend, Broadcast, ChainView, CloseFee, Crash, Expect, ExpectStates, FactorySpec, FallBack, Fill, Htlc, Judgement,
     MessageKind, Mine, Moment, NodeSpec, PartySpec, Pay, PerNode, RefundLocksSpec, Reorg, Reported, Scenario, Settle,
-    Sign, Step, Stored, SubmitPackage, Topology, WaitFor, Withhold,
+    Sign, Spend, Step, Stored, SubmitPackage, Topology, WaitFor, Withhold,
 };
 pub use load::{Loaded, Override, OverrideError, find, load, load_text};
 pub use plan::{Output, Path, Plan, PlanError, Planned, plan};
 pub use problem::{Invalid, Problem};
 pub use run::{Options, run};
 pub use schema::schema;
-pub use value::{Count, KindName, Named, PartyName, Premium, Rate, Sat, Seconds, TransactionName, TxPattern, Txs, Who};
+pub use value::{
+    Count, KindName, Named, PartyName, Premium, Rate, Sat, Seconds, Size, TransactionName, TxPattern, Txs, Who,
+};

@@ -106,6 +106,9 @@ pub enum PlanError {
     /// A fee.
     #[error("cannot claim an HTLC: {0}")]
     Claim(TxName),
+    /// What a party spends.
+    #[error("cannot make {0}")]
+    Spend(TxName),
 }
 
 /// Derives the transactions that a scenario can make.

@@ -6,5 +6,5 @@ mod text;
 mod txs;
 
 pub use name::{KindName, Named, PartyName, TransactionName, Who};
-pub use number::{Count, Premium, Rate, Sat, Seconds};
+pub use number::{Count, Premium, Rate, Sat, Seconds, Size};
 pub use txs::{TxPattern, Txs};

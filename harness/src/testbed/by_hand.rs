@@ -216,6 +216,7 @@ impl Step {
             Step::Claim(settle) | Step::Fail(settle) => vec![settle.by.0],
             Step::Broadcast(broadcast) => vec![broadcast.by.0],
             Step::SubmitPackage(package) => vec![package.by.0],
+            Step::Spend(spend) => vec![spend.by.0],
             Step::FallBack(fall_back) => vec![fall_back.by.0],
             Step::Silence(party) | Step::Offline(party) | Step::Online(party) => vec![party.0],
             Step::Crash(crash) => vec![crash.party.0],
@@ -226,6 +227,7 @@ impl Step {
             Step::Open
             | Step::Quiesce
             | Step::Sign(_)
+            | Step::Fill(_)
             | Step::Mine(_)
             | Step::Reorg(_)
             | Step::Partition(_)

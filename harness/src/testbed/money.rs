@@ -69,7 +69,9 @@ impl Testbed {
         }
         let open = self.left_open();
         let due = Due::of(&self.scenario, &self.book, ledger, &open)?;
-        let fees = ledger.records().filter(|(name, _)| *name != TxName::Funding && ledger.is_confirmed(*name));
+        // The faucet pays for the funding, and for what parties do with their own money.
+        let is_paid_by_factory = |name: TxName| !matches!(name, TxName::Funding | TxName::Spend(_));
+        let fees = ledger.records().filter(|(name, _)| is_paid_by_factory(*name) && ledger.is_confirmed(*name));
         let fees: Amount = fees.filter_map(|(_, record)| record.measured).map(|measured| measured.fee).sum();
         let funding = match ledger.get(TxName::Funding) {
             Some(record) if ledger.is_confirmed(TxName::Funding) => {

@@ -28,9 +28,22 @@ impl Testbed {
         for name in broadcast.tx.names(self.scenario.factory.members.0) {
             txs.push((name, self.publish(by, name).await?));
         }
+        self.deliver(&txs, &broadcast.tx, by, via, &broadcast.expect, broadcast.replaces.as_ref()).await
+    }
+
+    /// Sends a party's transactions, which are called `told`, to a node, and compares what nodes say to them.
+    pub(super) async fn deliver(
+        &mut self,
+        txs: &[(TxName, Arc<Complete>)],
+        told: &Txs,
+        by: Party,
+        via: usize,
+        expect: &PerNode,
+        replaces: Option<&Txs>,
+    ) -> Result<(), Stop> {
         let mut replaced = Vec::new();
-        for ((name, _), arrivals) in txs.iter().zip(self.submit(via, &txs, by).await?) {
-            let expected: Vec<(usize, &Judgement)> = match &broadcast.expect {
+        for ((name, _), arrivals) in txs.iter().zip(self.submit(via, txs, by).await?) {
+            let expected: Vec<(usize, &Judgement)> = match expect {
                 PerNode::There(judgement) => vec![(via, judgement)],
                 PerNode::Each(nodes) => {
                     let each = nodes.iter().map(|(node, judgement)| Ok((self.node(Some(node))?, judgement)));
@@ -53,7 +66,7 @@ impl Testbed {
                 }
             }
         }
-        self.replaces(&broadcast.tx, via, broadcast.replaces.as_ref(), replaced)
+        self.replaces(told, via, replaces, replaced)
     }
 
     pub(super) async fn submit_package(&mut self, package: &SubmitPackage) -> Result<(), Stop> {
@@ -127,7 +140,7 @@ impl Testbed {
         self.judge(text, result)
     }
 
-    fn via(&self, name: Option<&String>, by: Party) -> Result<usize, Stop> {
+    pub(super) fn via(&self, name: Option<&String>, by: Party) -> Result<usize, Stop> {
         match name {
             Some(_) => self.node(name),
             None => Ok(self.home(by).node),

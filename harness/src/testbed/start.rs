@@ -78,7 +78,9 @@ impl Testbed {
         let miner = Wallet::generate(&mut seed::stream(scenario.seed, "miner"));
         let log = Log { height: network.height(), ..Log::default() };
         let mut bed = Testbed {
-            parties: Parties::new(&scenario, snapshot::faucet(), coins),
+            parties: Parties::new(&scenario, snapshot::faucet(), coins.clone()),
+            coins,
+            spends: 0,
             book: Book::new(&capacities(&scenario)),
             rewards: snapshot::address(&miner),
             homes,

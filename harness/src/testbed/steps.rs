@@ -26,6 +26,8 @@ impl Testbed {
             Step::Sign(Sign::FactoryClose) => self.command(Party::Operator, Command::SignFactoryClose).await,
             Step::Broadcast(broadcast) => self.broadcast(broadcast).await,
             Step::SubmitPackage(package) => self.submit_package(package).await,
+            Step::Spend(spend) => self.spend(spend).await,
+            Step::Fill(fill) => self.fill(fill).await,
             Step::FallBack(fall_back) => self.command(fall_back.by.0, Command::FallBack).await,
             Step::Mine(mine) => self.mine_blocks(mine).await,
             Step::Reorg(reorg) => self.reorganise(reorg).await,
@@ -143,7 +145,7 @@ impl Testbed {
     }
 
     /// Looks at every running node: its chain and its mempool.
-    async fn look(&mut self) -> Result<(), Stop> {
+    pub(super) async fn look(&mut self) -> Result<(), Stop> {
         self.follow(None).await?;
         for node in self.network.running() {
             let rpc = self.network.places[node].rpc()?.clone();

@@ -214,7 +214,10 @@ impl Testbed {
                     0 => None,
                     height => Some(height),
                 },
-                outputs: outputs.collect(),
+                outputs: match name {
+                    TxName::Spend(_) => outside_as_one(outputs),
+                    _ => outputs.collect(),
+                },
                 status: status.collect(),
             };
             (name.to_string(), report)
@@ -233,9 +236,20 @@ impl Testbed {
             TxName::Funding => "change".to_owned(),
             TxName::Allocation => format!("channel-m{}", outpoint.vout),
             TxName::Refund(member, _) => format!("htlc-m{member}"),
+            TxName::Spend(_) => OUTSIDE.to_owned(),
             _ => "somebody else".to_owned(),
         }
     }
+}
+
+/// Where the money goes that is none of the factory's.
+const OUTSIDE: &str = "outside";
+
+/// What goes outside, as one output: there may be thousands, which only add to the size.
+fn outside_as_one(outputs: impl Iterator<Item = OutputReport>) -> Vec<OutputReport> {
+    let (outside, mut own): (Vec<_>, Vec<_>) = outputs.partition(|output| output.to == OUTSIDE);
+    own.push(OutputReport { to: OUTSIDE.to_owned(), sat: outside.iter().map(|output| output.sat).sum() });
+    own
 }
 
 fn status_report(status: Status, height: u64) -> StatusReport {

@@ -223,7 +223,7 @@ impl Stake {
                 end.refund().filter(|_| end.agreed().is_some_and(|agreed| agreed.number() == state))
             }
             TxName::Funding => self.funding.as_ref(),
-            TxName::HtlcSuccess(..) | TxName::HtlcTimeout(..) => None,
+            TxName::HtlcSuccess(..) | TxName::HtlcTimeout(..) | TxName::Spend(_) => None,
         }
     }
 

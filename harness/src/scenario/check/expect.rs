@@ -153,7 +153,7 @@ impl Check<'_> {
     /// Two transactions that spend the same output are never in one chain, nor in one mempool.
     fn compatible(&mut self, names: &[TxName], path: &str) {
         let spent = |name: TxName| match name {
-            TxName::Funding => None,
+            TxName::Funding | TxName::Spend(_) => None,
             TxName::Allocation | TxName::FactoryClose(_) => Some((None, None)),
             TxName::Close(member) | TxName::Refund(member, _) => Some((Some(member), None)),
             TxName::HtlcSuccess(member, htlc) | TxName::HtlcTimeout(member, htlc) => Some((Some(member), Some(htlc))),
@@ -168,7 +168,11 @@ impl Check<'_> {
             }
         }
         let closed = names.iter().find(|name| matches!(name, TxName::FactoryClose(_)));
-        let inside = names.iter().find(|name| matches!(spent(**name), Some((Some(_), _))));
+        let is_inside = |name: TxName| matches!(spent(name), Some((Some(_), _)));
+        let inside = names.iter().find(|name| match name {
+            TxName::Spend(number) => self.spent.get(*number as usize).is_some_and(|spent| is_inside(*spent)),
+            name => is_inside(**name),
+        });
         if let (Some(closed), Some(inside)) = (closed, inside) {
             let message = format!("{inside} is impossible after {closed}: expected at most one of them");
             self.problem(path, message);

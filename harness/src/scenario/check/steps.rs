@@ -40,6 +40,8 @@ impl Check<'_> {
                 | Step::Sign(_)
                 | Step::Broadcast(_)
                 | Step::SubmitPackage(_)
+                | Step::Spend(_)
+                | Step::Fill(_)
                 | Step::FallBack(_)
                 | Step::ExpectStates(_)
         );
@@ -74,6 +76,8 @@ impl Check<'_> {
             Step::Sign(sign) => self.signature(*sign, &format!("{path}.sign")),
             Step::Broadcast(broadcast) => self.broadcast(broadcast, &format!("{path}.broadcast")),
             Step::SubmitPackage(package) => self.package(package, &format!("{path}.submit-package")),
+            Step::Spend(spend) => self.spend(spend, &format!("{path}.spend")),
+            Step::Fill(fill) => self.fill(fill, &format!("{path}.fill")),
             Step::FallBack(fall_back) => {
                 self.present(fall_back.by.0, format!("{path}.fall-back.by"));
                 self.on_chain = true;
@@ -187,8 +191,13 @@ impl Check<'_> {
     fn broadcast(&mut self, broadcast: &Broadcast, path: &str) {
         let by = broadcast.by.0;
         self.publishes(&broadcast.tx, by, broadcast.via.as_ref(), "tx", path);
+        self.judged(&broadcast.expect, broadcast.replaces.as_ref(), path);
+    }
+
+    /// What is wrong with what nodes are to say to a transaction that is sent to one of them.
+    pub(super) fn judged(&mut self, expect: &PerNode, replaces: Option<&Txs>, path: &str) {
         let mut rejected = false;
-        match &broadcast.expect {
+        match expect {
             PerNode::There(judgement) => {
                 rejected = matches!(judgement, Judgement::Rejected(_));
                 if *judgement == Judgement::Unreached {
@@ -205,7 +214,7 @@ impl Check<'_> {
                 }
             }
         }
-        self.replacing(broadcast.replaces.as_ref(), rejected, path);
+        self.replacing(replaces, rejected, path);
     }
 
     fn package(&mut self, package: &SubmitPackage, path: &str) {
@@ -250,8 +259,9 @@ impl Check<'_> {
         names.len()
     }
 
-    fn publishable(&mut self, tx: TxName, by: Party, field: &str, path: &str) {
+    pub(super) fn publishable(&mut self, tx: TxName, by: Party, field: &str, path: &str) {
         let message = match tx {
+            TxName::Spend(_) => Some(format!("{tx} is sent by its own step `spend`: expected another transaction")),
             TxName::HtlcSuccess(..) | TxName::HtlcTimeout(..) => {
                 Some(format!("{tx} is published by itself, when its time comes: expected another transaction"))
             }

@@ -4,7 +4,7 @@ use factory_core::Party;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::value::{Count, Named, PartyName, Sat, Seconds, Txs, Who};
+use super::super::value::{Count, Named, PartyName, Rate, Sat, Seconds, Size, TransactionName, Txs, Who};
 use super::{Expect, Judgement, MessageKind, Moment, PerNode};
 
 mod words;
@@ -33,6 +33,11 @@ pub enum Step {
     Broadcast(Broadcast),
     /// Transactions are sent to a node together, as a package (parents before children).
     SubmitPackage(SubmitPackage),
+    /// A party spends its output of one of the factory's transactions: `spend-0` is made by the first such step of the
+    /// file, `spend-1` by the next.
+    Spend(Spend),
+    /// A node's mempool is filled with transactions that are none of the factory's.
+    Fill(Fill),
     /// A party gives up on the others, and goes on by what it holds.
     FallBack(FallBack),
     /// Blocks are mined.
@@ -171,6 +176,47 @@ pub struct SubmitPackage {
     /// Exactly which of the factory's transactions it must replace in that node's mempool.
     #[serde(default)]
     pub replaces: Option<Txs>,
+}
+
+/// A party spends its output of one of the factory's transactions. What it spends returns to it in full; a coin from
+/// outside the factory pays the fee, and makes the transaction as large as it is to be.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spend {
+    /// The party, whose own output it is.
+    pub by: PartyName,
+    /// Whose output is spent: a close, a refund or a factory close.
+    pub tx: TransactionName,
+    /// Its virtual size: as small as it can be (200 vB), if nothing is said. Below 500 vB not every size can be met, and
+    /// the next larger one is taken.
+    #[serde(default)]
+    pub size: Option<Size>,
+    /// What it pays to the miner; by the factory's feerate, if nothing is said.
+    #[serde(default)]
+    pub fee: Option<Sat>,
+    /// The transaction version, 2 or 3; that of the factory, if nothing is said.
+    #[serde(default)]
+    pub version: Option<Count>,
+    /// The node that it is sent to, instead of the party's own.
+    #[serde(default)]
+    pub via: Option<String>,
+    /// What the node must say to it, or what several nodes must.
+    #[serde(default)]
+    pub expect: PerNode,
+    /// Exactly which of the factory's transactions it must replace in that node's mempool.
+    #[serde(default)]
+    pub replaces: Option<Txs>,
+}
+
+/// A node's mempool is filled with transactions that are none of the factory's, until it takes nothing below a feerate.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fill {
+    /// The node, which must have the argument `-maxmempool=5`; the first one, if none is named.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// What those transactions pay per virtual byte. The node asks more than this in the end.
+    pub feerate: Rate,
 }
 
 /// A party gives up on the others.

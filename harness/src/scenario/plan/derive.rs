@@ -4,14 +4,15 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, Txid, Weight};
 use factory_core::tx::funding::Coin;
 use factory_core::tx::{FactoryClose, Unsigned, channel_close, funding, htlc, refund, size};
-use factory_core::{Factory, LockKind, MemberKeys, MemberTerms, OperatorKeys, Party, State, Terms, TxName};
+use factory_core::{Factory, LockKind, MemberKeys, MemberTerms, OperatorKeys, Party, State, Terms, TxName, fee};
 
 use super::{Name, Output, Path, PlanError, Planned};
 use crate::factory::{capacities, offer, preimage};
 use crate::node::snapshot;
-use crate::parties::{member_keys, operator_keys};
+use crate::parties::{member_keys, operator_keys, payout_wallet};
 use crate::scenario::check::{self, Outcome};
 use crate::scenario::{Scenario, Step};
+use crate::spend::Padding;
 
 /// The transactions, sums over them, and what is not known.
 pub(super) struct Derived {
@@ -71,7 +72,8 @@ impl Deriver<'_> {
     }
 
     fn add(&mut self, name: TxName, spends: &[TxName], weight: Weight, fee: Amount, outputs: Vec<Output>) {
-        let always = matches!(name, TxName::Refund(..) | TxName::HtlcSuccess(..) | TxName::HtlcTimeout(..));
+        let always =
+            matches!(name, TxName::Refund(..) | TxName::HtlcSuccess(..) | TxName::HtlcTimeout(..) | TxName::Spend(_));
         self.transactions.push(Planned {
             spends: spends.iter().map(TxName::to_string).collect(),
             vsize: weight.to_vbytes_ceil(),
@@ -220,6 +222,7 @@ impl Deriver<'_> {
                 self.transactions.iter().filter(|tx| matches!(tx.name.0, TxName::Allocation | TxName::Close(_)));
             cut_through = Some(Amount::from_sat(parts.map(|tx| tx.fee_sat).sum()));
         }
+        self.spends()?;
         let mut paths = Vec::new();
         for rung in rungs {
             paths.push(self.path(&rung.to_string(), |name| name == rung));
@@ -238,6 +241,40 @@ impl Deriver<'_> {
             paths.push(self.path("allocation, the newest refunds, HTLCs taken", newest));
         }
         Ok(Derived { transactions: self.transactions, cut_through, paths, notes })
+    }
+
+    /// What parties do with their own money.
+    fn spends(&mut self) -> Result<(), PlanError> {
+        let faucet = snapshot::faucet();
+        let spends = self.scenario.steps.iter().filter_map(|step| match step {
+            Step::Spend(spend) => Some(spend),
+            _ => None,
+        });
+        for (number, spend) in (0..).zip(spends) {
+            let (name, by, parent) = (TxName::Spend(number), spend.by.0, spend.tx.0);
+            let to = by.to_string();
+            let planned = self.transactions.iter().find(|planned| planned.name.0 == parent);
+            let Some(own) = planned.and_then(|planned| planned.outputs.iter().find(|output| output.to == to)) else {
+                continue;
+            };
+            let coin = |value| Coin { outpoint: OutPoint::new(Txid::hash(name.to_string().as_bytes()), 0), value };
+            let value = Amount::from_sat(own.amount_sat);
+            let padding = Padding::of(spend.size.map_or(0, |size| size.0), faucet.script_pubkey());
+            let fee = spend.fee.map(|fee| fee.0).or(fee(self.scenario.factory.feerate.0, padding.vsize));
+            let version =
+                spend.version.map_or(Some(self.factory.terms().offer().version), |number| check::version(number.0));
+            let (Some(fee), Some(version)) = (fee, version) else { return Err(PlanError::Spend(name)) };
+            let paying = (&faucet, coin(Amount::from_int_btc(25)));
+            let tx = padding.spend((&payout_wallet(self.scenario.seed, by), coin(value)), paying, fee, version);
+            let tx = tx.map_err(|_| PlanError::Spend(name))?;
+            let outside = tx.transaction().output[1..].iter().map(|output| output.value.to_sat()).sum();
+            let outputs = vec![
+                Output { to, amount_sat: value.to_sat() },
+                Output { to: "outside".to_owned(), amount_sat: outside },
+            ];
+            self.add(name, &[parent], tx.transaction().weight(), fee, outputs);
+        }
+        Ok(())
     }
 
     fn path(&self, name: &str, what: impl Fn(TxName) -> bool) -> Path {

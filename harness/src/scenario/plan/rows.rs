@@ -26,6 +26,7 @@ fn place(name: TxName) -> (u8, u32, u32) {
         TxName::HtlcTimeout(member, htlc) => (4, htlc, member),
         TxName::Close(member) => (5, 0, member),
         TxName::FactoryClose(rung) => (6, rung.into(), 0),
+        TxName::Spend(number) => (7, number, 0),
     }
 }
 

@@ -23,6 +23,10 @@ pub struct Rate(pub FeeRate);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Premium(pub FeeRate);
 
+/// A virtual size, written as `94_713 vB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
 /// A whole number from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u32);
@@ -66,6 +70,12 @@ impl FromStr for Rate {
     }
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} sat/vB", self.0.to_sat_per_kwu() as f64 / 250.0)
+    }
+}
+
 impl FromStr for Premium {
     type Err = String;
 
@@ -94,6 +104,15 @@ fn feerate(text: &str) -> Result<FeeRate, String> {
         Some(thousandths) if thousandths % 4 == 0 => Ok(FeeRate::from_sat_per_kwu(thousandths / 4)),
         Some(_) => Err(error("it is no multiple of 0.004; ")),
         None => Err(error("it is too large; ")),
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.trim().strip_suffix("vB").and_then(|number| digits(number)?.parse().ok());
+        number.map(Size).ok_or_else(|| format!("`{text}` is no size: expected something like `94_713 vB`"))
     }
 }
 
@@ -136,13 +155,19 @@ impl Text for Premium {
     const NAME: &'static str = "Premium";
 }
 
+impl Text for Size {
+    const WHAT: &'static str = "a virtual size like `94_713 vB`";
+    const PATTERN: &'static str = "^[0-9][0-9_]* ?vB$";
+    const NAME: &'static str = "Size";
+}
+
 impl Text for Seconds {
     const WHAT: &'static str = "a time like `30 s`";
     const PATTERN: &'static str = "^[0-9]+ ?s$";
     const NAME: &'static str = "Seconds";
 }
 
-texts!(Sat, Rate, Premium, Seconds);
+texts!(Sat, Rate, Premium, Size, Seconds);
 
 struct CountVisitor;
 
@@ -225,6 +250,15 @@ mod tests {
         ] {
             let error = text.parse::<Sat>().unwrap_err();
             assert!(error.contains(why) && error.contains(text), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!("94_713 vB".parse(), Ok(Size(94_713)));
+        assert_eq!("212vB".parse(), Ok(Size(212)));
+        for text in ["212", "212 WU", "-1 vB", "1.5 vB", "1__0 vB", " vB", "99999999999999999999 vB"] {
+            assert!(text.parse::<Size>().unwrap_err().contains(text), "{text}");
         }
     }
 

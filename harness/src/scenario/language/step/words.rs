@@ -27,6 +27,15 @@ impl fmt::Display for Step {
                 write!(f, "submit-package {} by {}", package.txs, package.by.0)?;
                 via(f, package.via.as_ref())
             }
+            Step::Spend(spend) => {
+                write!(f, "spend {} by {}", spend.tx.0, spend.by.0)?;
+                via(f, spend.via.as_ref())
+            }
+            Step::Fill(fill) => {
+                f.write_str("fill the mempool")?;
+                fill.node.as_ref().map_or(Ok(()), |node| write!(f, " of {node}"))?;
+                write!(f, " at {}", fill.feerate)
+            }
             Step::FallBack(fall_back) => write!(f, "fall-back by {}", fall_back.by.0),
             Step::Mine(mine) => mined(f, mine),
             Step::Reorg(reorg) => reorganised(f, reorg),

@@ -88,8 +88,8 @@ async fn combination(stage: &mut Stage, seed: u64) -> String {
         }
     }
     let mut spent = BTreeSet::new();
-    for number in 0..dice.below(5) {
-        // Both outputs of each close are its parties' own, and so are all of each descendant.
+    for number in 0..usize::try_from(dice.below(5)).unwrap() {
+        // Both outputs of each close are its parties' own, and the first one of each descendant.
         let Some(parents) = case.placed().len().checked_sub(1).filter(|parents| *parents > 0) else { break };
         let parent = &case.placed()[1 + usize::try_from(dice.below(parents as u64)).unwrap()];
         let vout = u32::try_from(dice.below(parent.output.len() as u64)).unwrap();
@@ -97,11 +97,13 @@ async fn combination(stage: &mut Stage, seed: u64) -> String {
         if !spent.insert(outpoint) {
             continue;
         }
-        let size = if dice.one_in(3) { dice.between(111, 95_000) } else { dice.between(111, 1_100) };
+        let size = if dice.one_in(3) { dice.between(200, 100_000) } else { dice.between(200, 1_100) };
         let child_version = if dice.one_in(4) { dice.version() } else { version };
         let rate = dice.feerate();
         let paid = fee(rate, size).unwrap();
-        let Some(tx) = case.descendant(outpoint, size, child_version, paid) else { continue };
+        // The factory close evicts whatever spends it.
+        let coin = stage.lend(number).unwrap();
+        let Some(tx) = case.descendant(outpoint, size, child_version, paid, coin) else { continue };
         about += &format!("; {size} vB of version {child_version} at {paid}");
         agree_on(&format!("{about}: descendant {number}"), &case.place(stage, tx, paid).await.unwrap());
     }

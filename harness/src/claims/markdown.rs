@@ -7,15 +7,6 @@ use indexmap::IndexMap;
 
 use super::{ClaimReport, ClaimsReport, Verdict};
 
-/// Around the block in a file that is kept up to date.
-const BEGIN: &str = "<!-- claims: begin -->";
-const END: &str = "<!-- claims: end -->";
-
-/// Returned when a file has no place for the claims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a line `{BEGIN}` and after it a line `{END}`, found none")]
-pub struct NoBlock;
-
 /// A table of all claims with a column for each kind of node, and below it the conditions. Scenarios are linked below
 /// `folder`.
 pub fn markdown(report: &ClaimsReport, folder: &Path) -> String {
@@ -85,17 +76,6 @@ fn note(verdict: &Verdict, kinds: &[&str]) -> String {
     format!("{}: {text}.", kinds.join(", "))
 }
 
-/// The same file with `block` in the place that is marked for it.
-///
-/// # Errors
-///
-/// [`NoBlock`], if there is no such place.
-pub fn update(file: &str, block: &str) -> Result<String, NoBlock> {
-    let (before, rest) = file.split_once(BEGIN).ok_or(NoBlock)?;
-    let (_, after) = rest.split_once(END).ok_or(NoBlock)?;
-    Ok(format!("{before}{BEGIN}\n\n{block}\n{END}{after}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,14 +106,5 @@ mod tests {
 2. y: fails: d.
 ";
         assert_eq!(markdown(&report, Path::new("s")), expected);
-    }
-
-    #[test]
-    fn only_the_marked_block_is_changed() {
-        let file = format!("above\n{BEGIN}\nold\n{END}\nbelow\n");
-        let new = update(&file, "new\n").unwrap();
-        assert_eq!(new, format!("above\n{BEGIN}\n\nnew\n\n{END}\nbelow\n"));
-        assert_eq!(update(&new, "new\n").unwrap(), new);
-        assert_eq!(update("nothing", "new"), Err(NoBlock));
     }
 }

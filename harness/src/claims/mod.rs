@@ -10,4 +10,4 @@ mod markdown;
 
 pub use file::{Claim, Claims, ClaimsError, Evidence, Measure, Shows};
 pub use judge::{ClaimReport, ClaimsReport, Verdict, run};
-pub use markdown::{NoBlock, markdown, update};
+pub use markdown::markdown;

@@ -1,12 +1,11 @@
 //! `shopfloor claims`.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::run::{create, interrupted};
-use super::{AnyError, Exit};
+use super::{AnyError, Exit, update};
 use crate::claims::{self, Claims, ClaimsReport, Verdict};
 use crate::node::Kind;
 use crate::node::provision::{Env, Tool};
@@ -95,12 +94,9 @@ fn write(args: &ClaimsArgs, report: &ClaimsReport) -> Result<(), AnyError> {
         out.flush()?;
     }
     if let Some(path) = &args.update {
-        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         // Links go from the file to the scenarios.
         let folder = relative(path, &args.scenarios);
-        let file = fs::read_to_string(path).map_err(|error| named(&error))?;
-        let file = claims::update(&file, &claims::markdown(report, folder)).map_err(|error| named(&error))?;
-        fs::write(path, file).map_err(|error| named(&error))?;
+        update(path, "claims", &claims::markdown(report, folder))?;
     }
     if let Some(path) = &args.markdown {
         let mut out = create(path)?;

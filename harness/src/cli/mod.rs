@@ -7,11 +7,13 @@ mod replacement;
 mod run;
 mod schema;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::report::update_block;
 use crate::scenario::Override;
 use crate::suite::{EXIT_CODES, Exit, SuiteArgs};
 
@@ -91,6 +93,14 @@ pub fn main() -> ExitCode {
         Exit::Error
     })
     .into()
+}
+
+/// Puts a block into a Markdown file, in the place that is marked for it.
+fn update(path: &Path, name: &str, block: &str) -> Result<(), AnyError> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = fs::read_to_string(path).map_err(|error| named(&error))?;
+    let file = update_block(&file, name, block).map_err(|error| named(&error))?;
+    fs::write(path, file).map_err(|error| named(&error).into())
 }
 
 /// An error that ends the program with [`Exit::Error`].

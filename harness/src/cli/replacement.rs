@@ -1,14 +1,16 @@
 //! `shopfloor replacement`.
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use bitcoin::FeeRate;
 use factory_core::TxVersion;
+use serde::Serialize;
 
-use super::{AnyError, Exit};
+use super::{AnyError, Exit, update};
 use crate::node::Kind;
 use crate::node::provision::Env;
-use crate::replacement::{self, Answer, Closes, Question, Stage};
+use crate::replacement::{self, Answer, Closes, Probed, Question, Stage};
 use crate::scenario::check::version;
 use crate::scenario::{CloseFee, Premium, Rate};
 use crate::testbed::Stop;
@@ -42,6 +44,12 @@ pub(super) struct ReplacementArgs {
     /// Print the answers as a JSON array
     #[arg(long)]
     json: bool,
+    /// Ask what each mempool asks for, and nothing about one factory
+    #[arg(long, conflicts_with_all = ["members", "closes", "feerate", "version", "close_fee"])]
+    policy: bool,
+    /// Put the table into a Markdown file, in the place that is marked for it
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    update: Option<PathBuf>,
 }
 
 fn tx_version(text: &str) -> Result<TxVersion, String> {
@@ -62,25 +70,23 @@ fn close_fee(text: &str) -> Result<CloseFee, String> {
 
 pub(super) fn replacement(args: &ReplacementArgs) -> Result<Exit, AnyError> {
     let env = Env::from_process()?;
-    let runtime = tokio::runtime::Runtime::new()?;
-    let kinds = if args.kind.is_empty() { Kind::ALL.to_vec() } else { args.kind.clone() };
-    let (mut answers, mut skipped) = (Vec::new(), false);
-    for kind in kinds {
-        match runtime.block_on(ask(&env, kind, args)) {
-            Ok(told) => answers.extend(told),
-            Err(Stop::Skip(why)) => {
-                eprintln!("{kind}: skipped: {why}");
-                // A kind that nobody named is not missed.
-                skipped |= !args.kind.is_empty();
-            }
-            Err(Stop::Fail(why)) => {
-                eprintln!("error: {why}");
-                return Ok(Exit::BadInput);
-            }
-            Err(Stop::Error(why)) => return Err(format!("{kind}: {why}").into()),
-        }
+    if args.policy {
+        let (found, missing) = each(args, async |kind| {
+            let mut stage = Stage::start(&env, kind, &[]).await?;
+            Probed::of(&mut stage).await
+        })?;
+        show(args, "policy", &found, || replacement::probed_table(&found))?;
+        return Ok(if missing || found.is_empty() { Exit::Skip } else { Exit::Pass });
     }
-    print(args, &answers)?;
+    let (answers, missing) = match each(args, async |kind| ask(&env, kind, args).await) {
+        Ok((answers, missing)) => (answers.concat(), missing),
+        Err(Stop::Fail(why)) => {
+            eprintln!("error: {why}");
+            return Ok(Exit::BadInput);
+        }
+        Err(stop) => return Err(stop.into()),
+    };
+    show(args, "replacement", &answers, || text(&answers))?;
     let differences = answers.iter().flat_map(|answer| answer.differences.iter().map(move |text| (answer, text)));
     for (answer, difference) in differences.clone() {
         let Answer { kind, members, closes, version, .. } = answer;
@@ -88,11 +94,29 @@ pub(super) fn replacement(args: &ReplacementArgs) -> Result<Exit, AnyError> {
             "THE MODEL AND THE NODE DIFFER: {kind}, {members} members, {closes} closes, version {version}: {difference}"
         );
     }
-    Ok(match (differences.count(), answers.is_empty() || skipped) {
+    Ok(match (differences.count(), answers.is_empty() || missing) {
         (1.., _) => Exit::Fail,
         (0, true) => Exit::Skip,
         (0, false) => Exit::Pass,
     })
+}
+
+/// Asks every kind, and tells whether one that was named is missing. Kinds that nobody named may be.
+fn each<T>(args: &ReplacementArgs, ask: impl AsyncFn(Kind) -> Result<T, Stop>) -> Result<(Vec<T>, bool), Stop> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Stop::Error(error.to_string()))?;
+    let kinds = if args.kind.is_empty() { Kind::ALL.to_vec() } else { args.kind.clone() };
+    let (mut found, mut missing) = (Vec::new(), false);
+    for kind in kinds {
+        match runtime.block_on(ask(kind)) {
+            Ok(told) => found.push(told),
+            Err(Stop::Skip(why)) => {
+                eprintln!("{kind}: skipped: {why}");
+                missing |= !args.kind.is_empty();
+            }
+            Err(stop) => return Err(stop),
+        }
+    }
+    Ok((found, missing))
 }
 
 /// All questions to one kind.
@@ -121,17 +145,32 @@ fn combinations(args: &ReplacementArgs) -> impl Iterator<Item = (TxVersion, FeeR
     })
 }
 
-fn print(args: &ReplacementArgs, answers: &[Answer]) -> io::Result<()> {
+/// Writes it where it is wanted.
+fn show<T: Serialize>(
+    args: &ReplacementArgs,
+    name: &str,
+    found: &[T],
+    text: impl Fn() -> String,
+) -> Result<(), AnyError> {
+    if let Some(path) = &args.update {
+        return update(path, name, &text());
+    }
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, answers)?;
-        return writeln!(out);
+        serde_json::to_writer_pretty(&mut out, found)?;
+        writeln!(out)?;
+    } else {
+        out.write_all(text().as_bytes())?;
     }
-    // A single question to each node is answered in full.
+    Ok(())
+}
+
+/// A single question to each node is answered in full, several in a line each.
+fn text(answers: &[Answer]) -> String {
     let mut kinds: Vec<&str> = answers.iter().map(|answer| answer.kind.as_str()).collect();
     kinds.dedup();
-    if kinds.len() == answers.len() {
-        return answers.iter().try_for_each(|answer| writeln!(out, "{}", replacement::told(answer)));
+    match kinds.len() == answers.len() {
+        true => answers.iter().map(replacement::told).collect::<Vec<_>>().join("\n"),
+        false => replacement::table(answers),
     }
-    out.write_all(replacement::table(answers).as_bytes())
 }

@@ -15,7 +15,9 @@ use secp256k1::Keypair;
 
 use super::stage::{Stage, error};
 use crate::node::Submission;
+use crate::node::snapshot::faucet;
 use crate::seed;
+use crate::spend::Padding;
 use crate::testbed::Stop;
 
 /// What one channel holds, where so many of them fit: enough for every fee that is asked about.
@@ -140,26 +142,32 @@ impl Case {
         Some(self.sign_by_all(tx))
     }
 
-    /// Spends an output of a close to the same wallet, with as many outputs as make it at least `vsize` virtual bytes
-    /// large. `None` if the output does not hold enough for that and the fee.
-    pub fn descendant(&self, of: OutPoint, vsize: u64, version: TxVersion, fee: Amount) -> Option<Transaction> {
+    /// Spends an output of a close, or of another descendant's that is its own party's, back to the party. `coin`, which is
+    /// the faucet's, pays the fee and what makes it `vsize` virtual bytes large, or as little larger as can be. `None` if
+    /// there is no such output, or the coin does not suffice.
+    pub fn descendant(
+        &self,
+        of: OutPoint,
+        vsize: u64,
+        version: TxVersion,
+        fee: Amount,
+        coin: Coin,
+    ) -> Option<Transaction> {
         let parent = self.placed.iter().find(|tx| tx.compute_txid() == of.txid)?;
-        let coin = Coin { outpoint: of, value: parent.output.get(of.vout as usize)?.value };
-        // A version, a locktime, one input with its witness, counts: 68 vB at most, and 43 for each output.
-        let outputs = vsize.saturating_sub(68).div_ceil(43).max(1);
-        let padding = DUST_LIMIT * (outputs - 1);
-        let rest = coin.value.checked_sub(padding)?.checked_sub(fee).filter(|rest| *rest >= DUST_LIMIT)?;
-        let script_pubkey = self.payout.script_pubkey();
-        let output = |value| TxOut { value, script_pubkey: script_pubkey.clone() };
-        let outputs = (1..outputs).map(|_| output(DUST_LIMIT)).chain([output(rest)]).collect();
-        let tx = transfer::build(&[(&self.payout, coin)], version, outputs).ok()?;
-        Some(Transaction::clone(tx.transaction()))
+        let output = parent.output.get(of.vout as usize)?;
+        if output.script_pubkey != *self.payout.script_pubkey() {
+            return None;
+        }
+        let (own, faucet) = (Coin { outpoint: of, value: output.value }, faucet());
+        let padding = Padding::of(vsize, faucet.script_pubkey());
+        let spend = padding.spend((&self.payout, own), (&faucet, coin), fee, version).ok()?;
+        Some(Transaction::clone(spend.transaction()))
     }
 
     /// Spends the anchor of an allocation with a confirmed coin of the faucet, that pays the fee.
     pub fn anchor_child(&self, allocation: &Transaction, coin: &Coin, fee: Amount) -> Option<Transaction> {
         let anchor = OutPoint::new(allocation.compute_txid(), u32::try_from(allocation.output.len()).ok()? - 1);
-        let faucet = crate::node::snapshot::faucet();
+        let faucet = faucet();
         let value = coin.value.checked_sub(fee)?;
         let script_pubkey = faucet.script_pubkey().clone();
         let input = |previous_output| TxIn {

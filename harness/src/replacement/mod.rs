@@ -7,6 +7,7 @@
 mod answer;
 mod case;
 mod measure;
+mod probe;
 mod question;
 mod stage;
 mod text;
@@ -14,6 +15,7 @@ mod text;
 pub use answer::{Answer, Offer, RuleRow};
 pub use case::{Case, Placed, Shape};
 pub use measure::{Measured, answer, smallest_fee};
+pub use probe::{Probed, probed_table};
 pub use question::{Closes, Question};
 pub use stage::Stage;
 pub use text::{table, told};

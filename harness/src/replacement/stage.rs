@@ -90,6 +90,12 @@ impl Stage {
         Factory::new(terms, &funding).map_err(error)
     }
 
+    /// A confirmed coin of the faucet's, counted from the last one. It is not taken: whoever spends it has to see to it that
+    /// the spend is never mined, or that nobody asks for the coin again.
+    pub fn lend(&self, number: usize) -> Option<Coin> {
+        self.coins.iter().rev().nth(number).cloned()
+    }
+
     /// Takes a coin of so much out of the wallet, confirmed.
     ///
     /// # Errors
@@ -128,7 +134,7 @@ impl Stage {
         self.coins.retain(|coin| !spent(coin));
         if let Some(change) = tx.output.get(1) {
             let outpoint = bitcoin::OutPoint::new(tx.compute_txid(), 1);
-            self.coins.push(Coin { outpoint, value: change.value });
+            self.coins.insert(0, Coin { outpoint, value: change.value });
         }
         Ok(tx)
     }

@@ -1,5 +1,6 @@
 //! What the harness found, in every form: for people and for programs.
 
+mod block;
 mod html;
 mod junit;
 mod markdown;
@@ -10,6 +11,7 @@ mod summary;
 mod tests;
 mod text;
 
+pub use block::{NoBlock, update_block};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;

@@ -46,7 +46,8 @@ impl Padding {
                     let Some(rest) = vsize.checked_sub(BASE + length_of_count + of_small) else { continue };
                     let large = (rest / bytes(taproot)) as usize;
                     let outputs = 1 + large + counts.iter().sum::<usize>();
-                    let fits = rest.is_multiple_of(bytes(taproot)) && VarInt::from(outputs).size() as u64 == length_of_count;
+                    let fits =
+                        rest.is_multiple_of(bytes(taproot)) && VarInt::from(outputs).size() as u64 == length_of_count;
                     // Something has to take what the coin holds beyond the fee.
                     if fits && outputs > 1 {
                         let others = small.iter().zip(counts).flat_map(|(script, count)| vec![script.clone(); count]);
@@ -86,9 +87,8 @@ impl Padding {
 
 /// How many there can be of each of three small outputs, the fewest first.
 fn mixtures() -> impl Iterator<Item = [usize; 3]> {
-    let split = |sum: usize| {
-        (0..=sum).flat_map(move |one| (0..=sum - one).map(move |other| [one, other, sum - one - other]))
-    };
+    let split =
+        |sum: usize| (0..=sum).flat_map(move |one| (0..=sum - one).map(move |other| [one, other, sum - one - other]));
     (0..=SMALL_OUTPUTS).flat_map(split)
 }
 
@@ -100,12 +100,14 @@ mod tests {
     use crate::seed;
 
     fn spend(size: u64) -> (Complete, u64) {
-        let (party, faucet) = (Wallet::generate(&mut seed::stream(1, "m0")), Wallet::generate(&mut seed::stream(0, "faucet")));
+        let (party, faucet) =
+            (Wallet::generate(&mut seed::stream(1, "m0")), Wallet::generate(&mut seed::stream(0, "faucet")));
         let coin = |vout, sat| Coin { outpoint: OutPoint::new(Txid::all_zeros(), vout), value: Amount::from_sat(sat) };
         let padding = Padding::of(size, faucet.script_pubkey());
         let vsize = padding.vsize;
         let fee = Amount::from_sat(9_472);
-        let tx = padding.spend((&party, coin(0, 100_000)), (&faucet, coin(1, 5_000_000_000)), fee, TxVersion::Two).unwrap();
+        let tx =
+            padding.spend((&party, coin(0, 100_000)), (&faucet, coin(1, 5_000_000_000)), fee, TxVersion::Two).unwrap();
         assert_eq!(tx.fee(), fee);
         assert_eq!(tx.transaction().output[0].value, Amount::from_sat(100_000));
         assert_eq!(tx.transaction().output[0].script_pubkey, *party.script_pubkey());

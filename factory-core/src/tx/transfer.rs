@@ -40,10 +40,8 @@ pub fn build(coins: &[(&Wallet, Coin)], version: TxVersion, outputs: Vec<TxOut>)
         input: coins.iter().map(input).collect(),
         output: outputs,
     };
-    let spent = |(wallet, coin): &(&Wallet, Coin)| TxOut {
-        value: coin.value,
-        script_pubkey: wallet.script_pubkey().clone(),
-    };
+    let spent =
+        |(wallet, coin): &(&Wallet, Coin)| TxOut { value: coin.value, script_pubkey: wallet.script_pubkey().clone() };
     let spent: Vec<TxOut> = coins.iter().map(spent).collect();
     let spent: Vec<&TxOut> = spent.iter().collect();
     for (index, (wallet, _)) in coins.iter().enumerate() {

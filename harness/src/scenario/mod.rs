@@ -27,4 +27,6 @@ pub use plan::{Output, Path, Plan, PlanError, Planned, plan};
 pub use problem::{Invalid, Problem};
 pub use run::{Options, run};
 pub use schema::schema;
-pub use value::{Count, KindName, Named, PartyName, Premium, Rate, Sat, Seconds, Size, TransactionName, TxPattern, Txs, Who};
+pub use value::{
+    Count, KindName, Named, PartyName, Premium, Rate, Sat, Seconds, Size, TransactionName, TxPattern, Txs, Who,
+};

@@ -39,7 +39,8 @@ impl Testbed {
     /// The output of a transaction that pays to a script, if the transaction is complete.
     fn output_of(&self, name: TxName, script: &bitcoin::ScriptBuf) -> Option<Coin> {
         let followed = self.network.places.iter().find_map(|place| place.ledger.get(name).map(|record| &record.tx));
-        let tx = followed.or_else(|| self.scenario.everybody().find_map(|party| self.parties.transaction(party, name)))?;
+        let tx =
+            followed.or_else(|| self.scenario.everybody().find_map(|party| self.parties.transaction(party, name)))?;
         let (vout, output) = (0..).zip(&tx.transaction().output).find(|(_, output)| output.script_pubkey == *script)?;
         Some(Coin { outpoint: OutPoint::new(tx.txid(), vout), value: output.value })
     }

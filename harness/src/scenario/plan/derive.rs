@@ -72,10 +72,8 @@ impl Deriver<'_> {
     }
 
     fn add(&mut self, name: TxName, spends: &[TxName], weight: Weight, fee: Amount, outputs: Vec<Output>) {
-        let always = matches!(
-            name,
-            TxName::Refund(..) | TxName::HtlcSuccess(..) | TxName::HtlcTimeout(..) | TxName::Spend(_)
-        );
+        let always =
+            matches!(name, TxName::Refund(..) | TxName::HtlcSuccess(..) | TxName::HtlcTimeout(..) | TxName::Spend(_));
         self.transactions.push(Planned {
             spends: spends.iter().map(TxName::to_string).collect(),
             vsize: weight.to_vbytes_ceil(),
@@ -263,9 +261,10 @@ impl Deriver<'_> {
             let value = Amount::from_sat(own.amount_sat);
             let padding = Padding::of(spend.size.map_or(0, |size| size.0), faucet.script_pubkey());
             let fee = spend.fee.map(|fee| fee.0).or(fee(self.scenario.factory.feerate.0, padding.vsize));
-            let version = spend.version.map_or(Some(self.factory.terms().offer().version), |number| check::version(number.0));
+            let version =
+                spend.version.map_or(Some(self.factory.terms().offer().version), |number| check::version(number.0));
             let (Some(fee), Some(version)) = (fee, version) else { return Err(PlanError::Spend(name)) };
-            let paying = (&faucet, coin(Amount::from_int_btc(25)));
+            let paying = (&faucet, coin(Amount::from_int_btc(50)));
             let tx = padding.spend((&payout_wallet(self.scenario.seed, by), coin(value)), paying, fee, version);
             let tx = tx.map_err(|_| PlanError::Spend(name))?;
             let outside = tx.transaction().output[1..].iter().map(|output| output.value.to_sat()).sum();

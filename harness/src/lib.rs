@@ -14,11 +14,13 @@ mod parties;
 mod run_dir;
 mod spend;
 
+pub mod claims;
 pub mod cli;
 pub mod container;
 pub mod electrum;
 pub mod node;
 pub mod reaper;
+pub mod replacement;
 pub mod report;
 pub mod scenario;
 pub mod seed;

@@ -64,7 +64,7 @@ use log::Log;
 pub use crate::ledger::Status;
 pub use builder::Builder;
 pub use by_hand::Name;
-pub(crate) use start::Setup;
+pub(crate) use start::{Setup, locate};
 pub(crate) use summary::Evidence;
 
 /// A factory, its parties and their nodes.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use shopfloor::node::provision::Env;
+use shopfloor::node::provision::{self, Env, LocateError, Tool};
 use shopfloor::report::Verdict;
 use shopfloor::scenario::{self, Backend, Loaded, Options};
 
@@ -36,8 +36,8 @@ fn trials(root: &Path) -> Result<Vec<Trial>, scenario::Invalid> {
     Ok(trials)
 }
 
-/// Passes if the scenario does. A scenario that is skipped has shown nothing, so it fails; only containers may be
-/// missing, unless they are asked for.
+/// Passes if the scenario does. A scenario that is skipped has shown nothing, so it fails; only containers and kinds of node
+/// may be missing, unless they are asked for.
 fn run(name: &str, loaded: &Loaded) -> Result<(), Failed> {
     let env = Env::from_process()?;
     let runtime = tokio::runtime::Runtime::new()?;
@@ -47,7 +47,7 @@ fn run(name: &str, loaded: &Loaded) -> Result<(), Failed> {
     let required = std::env::var(REQUIRE_CONTAINERS).is_ok_and(|value| value == "1");
     match report.verdict {
         Verdict::Pass => Ok(()),
-        Verdict::Skip if in_containers && !required => {
+        Verdict::Skip if (in_containers && !required) || is_left_out(&env, loaded)? => {
             println!("{name} was skipped: {}", report.failures.join("; "));
             Ok(())
         }
@@ -56,4 +56,13 @@ fn run(name: &str, loaded: &Loaded) -> Result<(), Failed> {
             Err(format!("{}: {verdict:?}\n{failures}\n{}", report.title(), report.logs).into())
         }
     }
+}
+
+/// Whether a kind of its nodes is left out by `SHOPFLOOR_KINDS`, or not installed where that names none.
+fn is_left_out(env: &Env, loaded: &Loaded) -> Result<bool, Failed> {
+    let chosen = env.kinds()?;
+    Ok(loaded.scenario.nodes.values().any(|node| match &chosen {
+        Some(chosen) => !chosen.contains(&node.kind.0),
+        None => matches!(provision::locate(env, Tool::Node(node.kind.0)), Err(LocateError::NotFound { .. })),
+    }))
 }

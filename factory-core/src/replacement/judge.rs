@@ -11,8 +11,8 @@ use super::{Candidate, Finding, Judgement, Limits, Mempool, Policy, Quality, Req
 const MAX_WEIGHT: u64 = 400_000;
 
 /// The largest transaction of version 3, in virtual bytes, and the largest that spends an unconfirmed one (BIP 431).
-const TRUC_MAX_VSIZE: u64 = 10_000;
-const TRUC_CHILD_MAX_VSIZE: u64 = 1_000;
+pub(super) const TRUC_MAX_VSIZE: u64 = 10_000;
+pub(super) const TRUC_CHILD_MAX_VSIZE: u64 = 1_000;
 
 /// The largest transaction for which one more descendant is let in, in virtual bytes (the CPFP carve-out).
 const CARVE_OUT_VSIZE: u64 = 10_000;
@@ -22,13 +22,18 @@ impl Policy {
     pub fn judge(&self, mempool: &Mempool, candidate: &Candidate, fee: Amount) -> Judgement {
         let mut conflicts: BTreeSet<usize> = candidate.conflicts.iter().copied().collect();
         let vsize = candidate.vsize();
-        let mut findings = self.standardness(candidate, fee);
+        let mut findings = self.standardness(candidate);
+        findings.push(Finding { rule: Rule::Dust, requires: self.dust(candidate.dust) });
         let mut add = |rule, requires| findings.push(Finding { rule, requires });
 
-        add(Rule::MempoolMinimum, Requires::Fee(self.mempool_minimum.fee(vsize)));
+        // A mempool that has not been full asks for nothing of its own, and tells the relay's minimum as its own.
+        if self.mempool_minimum > self.relay_minimum {
+            add(Rule::MempoolMinimum, Requires::Fee(self.mempool_minimum.fee(vsize)));
+        }
         add(Rule::RelayMinimum, Requires::Fee(self.relay_minimum.fee(vsize)));
         if let Limits::Chain { count, vsize } = self.limits {
-            for (rule, limit, found) in chain(mempool, candidate, &conflicts, count, vsize) {
+            let carved_out = candidate.vsize() <= CARVE_OUT_VSIZE && !(self.truc && candidate.version == 3);
+            for (rule, limit, found) in chain(mempool, candidate, &conflicts, carved_out, count, vsize) {
                 add(rule, Requires::AtMost { limit, found });
             }
         }
@@ -40,6 +45,10 @@ impl Policy {
         }
         if !conflicts.is_empty() {
             let evicted = mempool.descendants(conflicts.iter().copied());
+            let ancestors = mempool.ancestors(candidate.parents.iter().copied());
+            let against =
+                ancestors.iter().any(|one| conflicts.contains(one)).then_some("it spends what it would evict");
+            add(Rule::SpendsNoConflict, Requires::Nothing(against));
             if let Quality::AboveConflicts { cut } = self.quality {
                 let above = conflicts.iter().map(|&conflict| above(mempool, conflict, vsize, cut)).max();
                 add(Rule::FeerateAboveConflicts, Requires::Fee(above.unwrap_or(Amount::ZERO)));
@@ -57,7 +66,8 @@ impl Policy {
             add(Rule::RelayPayment, Requires::Fee(fees + self.incremental.fee(vsize)));
             self.cluster(mempool, candidate, &evicted, &mut add);
             if self.quality == Quality::Diagram {
-                let least = diagram(mempool, candidate, &evicted);
+                let size = Size::Weight(candidate.weight.to_wu());
+                let least = diagram(mempool, &candidate.parents, size, &evicted);
                 add(Rule::Diagram, Requires::Fee(least));
             }
         } else {
@@ -66,22 +76,25 @@ impl Policy {
         Judgement { fee, findings }
     }
 
-    fn standardness(&self, candidate: &Candidate, fee: Amount) -> Vec<Finding> {
+    pub(super) fn standardness(&self, candidate: &Candidate) -> Vec<Finding> {
         let version = (!(1..=3).contains(&candidate.version)).then_some("versions 1 to 3 are relayed");
-        let free = if fee == Amount::ZERO { self.ephemeral_dust } else { 0 };
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let at_most = |limit, found| Requires::AtMost { limit, found };
-        [
-            (Rule::Version, Requires::Nothing(version)),
-            (Rule::Weight, at_most(MAX_WEIGHT, candidate.weight.to_wu())),
-            (Rule::Dust, at_most(count(free), count(candidate.dust))),
-        ]
-        .map(|(rule, requires)| Finding { rule, requires })
-        .to_vec()
+        let weight = Requires::AtMost { limit: MAX_WEIGHT, found: candidate.weight.to_wu() };
+        [(Rule::Version, Requires::Nothing(version)), (Rule::Weight, weight)]
+            .map(|(rule, requires)| Finding { rule, requires })
+            .to_vec()
+    }
+
+    /// What so many outputs of dust ask of the transaction that has them.
+    pub(super) fn dust(&self, outputs: usize) -> Requires {
+        match outputs {
+            0 => Requires::AtMost { limit: 0, found: 0 },
+            few if few <= self.ephemeral_dust => Requires::NoFee,
+            many => Requires::AtMost { limit: number(self.ephemeral_dust), found: number(many) },
+        }
     }
 
     /// How many transactions it would evict, counted for each conflict; or how many clusters it touches.
-    fn evicted(&self, mempool: &Mempool, conflicts: &BTreeSet<usize>) -> u64 {
+    pub(super) fn evicted(&self, mempool: &Mempool, conflicts: &BTreeSet<usize>) -> u64 {
         let none = BTreeSet::new();
         let found = match self.quality {
             Quality::AboveConflicts { .. } => conflicts.iter().map(|&one| mempool.descendants([one]).len()).sum(),
@@ -90,7 +103,7 @@ impl Policy {
                 conflicts.iter().map(first).collect::<BTreeSet<_>>().len()
             }
         };
-        u64::try_from(found).unwrap_or(u64::MAX)
+        number(found)
     }
 
     fn cluster(
@@ -103,7 +116,7 @@ impl Policy {
         if let Limits::Cluster { count, weight } = self.limits {
             let cluster = mempool.cluster(candidate.parents.iter().copied(), evicted);
             let weights: u64 = cluster.iter().map(|&number| mempool.entries()[number].weight.to_wu()).sum();
-            let found = u64::try_from(cluster.len()).unwrap_or(u64::MAX).saturating_add(1);
+            let found = number(cluster.len()) + 1;
             add(Rule::ClusterCount, Requires::AtMost { limit: count, found });
             add(Rule::ClusterWeight, Requires::AtMost { limit: weight, found: weights + candidate.weight.to_wu() });
         }
@@ -113,7 +126,12 @@ impl Policy {
 /// The smallest fee with a feerate above that of this conflict.
 fn above(mempool: &Mempool, conflict: usize, vsize: u64, cut: bool) -> Amount {
     let entry = &mempool.entries()[conflict];
-    let (fee, size, vsize) = (u128::from(entry.fee.to_sat()), u128::from(entry.vsize()), u128::from(vsize));
+    smallest_above(entry.fee.to_sat(), entry.vsize(), vsize, cut)
+}
+
+/// The smallest fee with which so many virtual bytes have a feerate above that of `fee` over `size`.
+pub(super) fn smallest_above(fee: u64, size: u64, vsize: u64, cut: bool) -> Amount {
+    let (fee, size, vsize) = (u128::from(fee), u128::from(size), u128::from(vsize));
     let sat = if cut { ((fee * 1000 / size + 1) * vsize).div_ceil(1000) } else { fee * vsize / size + 1 };
     u64::try_from(sat).map_or(Amount::MAX_MONEY, |sat| Amount::from_sat(sat).min(Amount::MAX_MONEY))
 }
@@ -123,11 +141,12 @@ fn chain(
     mempool: &Mempool,
     candidate: &Candidate,
     conflicts: &BTreeSet<usize>,
+    carved_out: bool,
     count: u64,
     vsize: u64,
 ) -> [(Rule, u64, u64); 4] {
     let own = candidate.vsize();
-    let number = |set: &BTreeSet<usize>| u64::try_from(set.len()).unwrap_or(u64::MAX);
+    let count_of = |set: &BTreeSet<usize>| number(set.len());
     let ancestors = mempool.ancestors(candidate.parents.iter().copied());
     let (mut most, mut most_size) = (count, vsize);
     // What replaces exactly one transaction may take its place among the descendants.
@@ -135,16 +154,17 @@ fn chain(
         most += 1;
         most_size += mempool.vsizes(&mempool.descendants([conflict]));
     }
-    // The carve-out: a small child of a transaction without ancestors.
-    if own <= CARVE_OUT_VSIZE && candidate.version != 3 && ancestors.len() <= 1 {
+    // The carve-out: a small child of a transaction without ancestors. One of version 3 has none where its topology is
+    // enforced.
+    if carved_out && ancestors.len() <= 1 {
         most += 1;
         most_size += CARVE_OUT_VSIZE;
     }
     let below: Vec<BTreeSet<usize>> = ancestors.iter().map(|&ancestor| mempool.descendants([ancestor])).collect();
-    let descendants = below.iter().map(|set| number(set) + 1).max().unwrap_or(1);
+    let descendants = below.iter().map(|set| count_of(set) + 1).max().unwrap_or(1);
     let descendant_size = below.iter().map(|set| mempool.vsizes(set) + own).max().unwrap_or(own);
     [
-        (Rule::Ancestors, count, number(&ancestors) + 1),
+        (Rule::Ancestors, count, count_of(&ancestors) + 1),
         (Rule::AncestorSize, vsize, mempool.vsizes(&ancestors) + own),
         (Rule::Descendants, most, descendants),
         (Rule::DescendantSize, most_size, descendant_size),
@@ -194,17 +214,26 @@ fn truc(
     }
 }
 
+/// How nodes measure transactions when they draw diagrams.
+#[derive(Clone, Copy)]
+pub(super) enum Size {
+    /// In weight units: with cluster mempool.
+    Weight(u64),
+    /// In virtual bytes: before it.
+    Virtual(u64),
+}
+
 /// The smallest fee at which the diagram of the clusters that it touches improves.
-fn diagram(mempool: &Mempool, candidate: &Candidate, evicted: &BTreeSet<usize>) -> Amount {
-    let touched = evicted.iter().chain(&candidate.parents).copied();
+pub(super) fn diagram(mempool: &Mempool, parents: &[usize], size: Size, evicted: &BTreeSet<usize>) -> Amount {
+    let touched = evicted.iter().chain(parents).copied();
     let before = mempool.cluster(touched, &BTreeSet::new());
-    let old = chunks(&graph(mempool, &before));
+    let old = chunks(&graph(mempool, &before, size));
     let rest: BTreeSet<usize> = before.difference(evicted).copied().collect();
     let places: BTreeMap<usize, usize> = rest.iter().enumerate().map(|(place, &number)| (number, place)).collect();
-    let mut new = graph(mempool, &rest);
-    let parents = candidate.parents.iter().filter_map(|parent| places.get(parent).copied()).collect();
-    let size = i128::from(candidate.weight.to_wu());
-    new.push(Vertex { chunk: Chunk { fee: 0, size }, parents });
+    let mut new = graph(mempool, &rest, size);
+    let parents = parents.iter().filter_map(|parent| places.get(parent).copied()).collect();
+    let (Size::Weight(own) | Size::Virtual(own)) = size;
+    new.push(Vertex { chunk: Chunk { fee: 0, size: i128::from(own) }, parents });
     let last = new.len() - 1;
     let mut better = |sat: u64| {
         new[last].chunk.fee = i128::from(sat);
@@ -220,12 +249,20 @@ fn diagram(mempool: &Mempool, candidate: &Candidate, evicted: &BTreeSet<usize>) 
     Amount::from_sat(holds)
 }
 
-fn graph(mempool: &Mempool, of: &BTreeSet<usize>) -> Vec<Vertex> {
+fn graph(mempool: &Mempool, of: &BTreeSet<usize>, like: Size) -> Vec<Vertex> {
     let places: BTreeMap<usize, usize> = of.iter().enumerate().map(|(place, &number)| (number, place)).collect();
     let vertex = |&number: &usize| {
         let entry = &mempool.entries()[number];
-        let chunk = Chunk { fee: i128::from(entry.fee.to_sat()), size: i128::from(entry.weight.to_wu()) };
+        let size = match like {
+            Size::Weight(_) => entry.weight.to_wu(),
+            Size::Virtual(_) => entry.vsize(),
+        };
+        let chunk = Chunk { fee: i128::from(entry.fee.to_sat()), size: i128::from(size) };
         Vertex { chunk, parents: entry.parents.iter().filter_map(|parent| places.get(parent).copied()).collect() }
     };
     of.iter().map(vertex).collect()
+}
+
+pub(super) fn number(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }

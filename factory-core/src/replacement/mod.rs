@@ -2,7 +2,7 @@
 //!
 //! A [`Mempool`] says what is there, a [`Candidate`] what is offered, and a [`Policy`] whose mempool it is. From these
 //! [`Policy::judge`] lists what every rule asks and whether it is met, and the [`Judgement`] computes the smallest fee that
-//! meets them all. It judges a transaction that comes alone; packages have rules of their own, which are not here.
+//! meets them all. [`Policy::judge_package`] does the same for a parent and a child that come together.
 //!
 //! ```
 //! use bitcoin::{Amount, Weight};
@@ -26,12 +26,14 @@
 mod diagram;
 mod judge;
 mod mempool;
+mod package;
 mod policy;
 mod rule;
 #[cfg(test)]
 mod tests;
 
 pub use mempool::{Entry, Mempool};
+pub use package::Package;
 pub use policy::{Limits, Policy, Quality, RelayRate};
 pub use rule::{Finding, Judgement, Requires, Rule};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use bitcoin::Amount;
+use bitcoin::{Amount, FeeRate};
 
 /// A feerate in satoshi per 1,000 virtual bytes, as nodes state theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,12 @@ impl RelayRate {
     pub fn fee(self, vsize: u64) -> Amount {
         let fee = (u128::from(self.0) * u128::from(vsize)).div_ceil(1000);
         u64::try_from(fee).map_or(Amount::MAX_MONEY, |sat| Amount::from_sat(sat).min(Amount::MAX_MONEY))
+    }
+}
+
+impl From<FeeRate> for RelayRate {
+    fn from(rate: FeeRate) -> Self {
+        RelayRate(rate.to_sat_per_kwu().saturating_mul(4))
     }
 }
 

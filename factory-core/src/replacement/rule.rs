@@ -11,8 +11,10 @@ pub enum Rule {
     Version,
     /// Its weight is standard.
     Weight,
-    /// No output is below the dust limit, but what may be spent at once (ephemeral dust).
+    /// No output is below the dust limit, but what may be spent at once (ephemeral dust) of a transaction without a fee.
     Dust,
+    /// The child spends the dust of its parent.
+    DustSpent,
     /// It pays to enter the mempool as full as it is.
     MempoolMinimum,
     /// It pays the least that is relayed.
@@ -27,6 +29,8 @@ pub enum Rule {
     DescendantSize,
     /// Transactions of version 3 keep to their topology (BIP 431).
     Truc,
+    /// It spends nothing that it would evict.
+    SpendsNoConflict,
     /// Its feerate is above that of each transaction it conflicts with directly.
     FeerateAboveConflicts,
     /// It evicts few enough transactions, or touches few enough clusters.
@@ -41,26 +45,76 @@ pub enum Rule {
     ClusterCount,
     /// It is small enough, in weight units.
     ClusterWeight,
+    /// A package that replaces something spends nothing else that is unconfirmed.
+    PackageParents,
+    /// The child pays more than its share: the package's feerate is above its parent's.
+    PackageFeerate,
+    /// What a package conflicts with has one relative at most: the only diagrams that were compared before cluster mempool.
+    ConflictTopology,
     /// The feerate diagram improves.
     Diagram,
 }
 
 impl Rule {
-    /// The word with which a node refuses what breaks this rule.
+    /// What it is called in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rule::Version => "version",
+            Rule::Weight => "weight",
+            Rule::Dust => "dust",
+            Rule::DustSpent => "dust-spent",
+            Rule::MempoolMinimum => "mempool-minimum",
+            Rule::RelayMinimum => "relay-minimum",
+            Rule::Ancestors => "ancestors",
+            Rule::AncestorSize => "ancestor-size",
+            Rule::Descendants => "descendants",
+            Rule::DescendantSize => "descendant-size",
+            Rule::Truc => "truc",
+            Rule::SpendsNoConflict => "spends-no-conflict",
+            Rule::FeerateAboveConflicts => "feerate-above-conflicts",
+            Rule::Evicted => "evicted",
+            Rule::NoNewUnconfirmed => "no-new-unconfirmed",
+            Rule::AbsoluteFee => "absolute-fee",
+            Rule::RelayPayment => "relay-payment",
+            Rule::ClusterCount => "cluster-count",
+            Rule::ClusterWeight => "cluster-weight",
+            Rule::PackageParents => "package-parents",
+            Rule::PackageFeerate => "package-feerate",
+            Rule::ConflictTopology => "conflict-topology",
+            Rule::Diagram => "diagram",
+        }
+    }
+
+    /// The words with which a node refuses a single transaction that breaks this rule.
     pub const fn reject_reason(self) -> &'static str {
         match self {
             Rule::Version => "version",
             Rule::Weight => "tx-size",
             Rule::Dust => "dust",
+            Rule::DustSpent => "unspent-dust",
             Rule::MempoolMinimum => "mempool min fee not met",
             Rule::RelayMinimum => "min relay fee not met",
             Rule::Ancestors | Rule::AncestorSize | Rule::Descendants | Rule::DescendantSize => "too-long-mempool-chain",
             Rule::Truc => "TRUC-violation",
+            Rule::SpendsNoConflict => "bad-txns-spends-conflicting-tx",
             Rule::FeerateAboveConflicts | Rule::AbsoluteFee | Rule::RelayPayment => "insufficient fee",
             Rule::Evicted => "too many potential replacements",
             Rule::NoNewUnconfirmed => "replacement-adds-unconfirmed",
             Rule::ClusterCount | Rule::ClusterWeight => "too-large-cluster",
             Rule::Diagram => "replacement-failed",
+            Rule::PackageParents | Rule::PackageFeerate | Rule::ConflictTopology => self.package_reject_reason(),
+        }
+    }
+
+    /// The words with which a node refuses a package that breaks this rule.
+    pub const fn package_reject_reason(self) -> &'static str {
+        match self {
+            Rule::AbsoluteFee | Rule::RelayPayment => "package RBF failed: insufficient anti-DoS fees",
+            Rule::Evicted => "package RBF failed: too many potential replacements",
+            Rule::PackageParents => "package RBF failed: new transaction cannot have mempool ancestors",
+            Rule::PackageFeerate => "package RBF failed: package feerate is less than or equal to parent feerate",
+            Rule::ConflictTopology | Rule::Diagram => "package RBF failed",
+            _ => self.reject_reason(),
         }
     }
 }
@@ -77,6 +131,8 @@ pub enum Requires {
         /// What there is.
         found: u64,
     },
+    /// No fee at all.
+    NoFee,
     /// That nothing stands against it, whatever the fee; or what does.
     Nothing(Option<&'static str>),
 }
@@ -96,6 +152,7 @@ impl Finding {
         match self.requires {
             Requires::Fee(least) => fee >= least,
             Requires::AtMost { limit, found } => found <= limit,
+            Requires::NoFee => fee == Amount::ZERO,
             Requires::Nothing(against) => against.is_none(),
         }
     }
@@ -106,6 +163,7 @@ impl fmt::Display for Requires {
         match self {
             Requires::Fee(least) => write!(f, "a fee of at least {} sat", least.to_sat()),
             Requires::AtMost { limit, found } => write!(f, "at most {limit}, found {found}"),
+            Requires::NoFee => f.write_str("no fee"),
             Requires::Nothing(None) => f.write_str("met"),
             Requires::Nothing(Some(against)) => f.write_str(against),
         }
@@ -115,7 +173,7 @@ impl fmt::Display for Requires {
 /// What every rule says of a candidate at one fee, in the order in which a node tries them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// The fee that was offered.
+    /// The fee that was offered: of the candidate, or of a package's child.
     pub fee: Amount,
     /// Every rule.
     pub findings: Vec<Finding>,
@@ -132,17 +190,14 @@ impl Judgement {
         self.findings.iter().find(|finding| !finding.holds(self.fee))
     }
 
-    /// The smallest fee at which every rule is met; `None` if no fee helps.
+    /// The smallest fee at which every rule is met; `None` if there is none.
     pub fn smallest_fee(&self) -> Option<Amount> {
-        let mut smallest = Amount::ZERO;
-        for finding in &self.findings {
-            match finding.requires {
-                Requires::Fee(least) => smallest = smallest.max(least),
-                _ if finding.holds(smallest) => {}
-                _ => return None,
-            }
-        }
-        Some(smallest)
+        let asked = self.findings.iter().filter_map(|finding| match finding.requires {
+            Requires::Fee(least) => Some(least),
+            _ => None,
+        });
+        let smallest = asked.max().unwrap_or(Amount::ZERO);
+        self.findings.iter().all(|finding| finding.holds(smallest)).then_some(smallest)
     }
 
     /// The rule that decides the smallest fee.

@@ -1,13 +1,11 @@
 //! The funding: the operator's own money, locked by everybody.
 
-use bitcoin::transaction::Version;
-use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Witness};
+use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
 
-use super::{Complete, LOCK_TIME, SEQUENCE, size};
+use super::{Complete, size, transfer};
 use crate::fee;
-use crate::keys::{Wallet, key_path_witness};
-use crate::lock::key_path_sighash;
-use crate::terms::DUST_LIMIT;
+use crate::keys::Wallet;
+use crate::terms::{DUST_LIMIT, TxVersion};
 
 /// The output of the funding that holds the factory. The change, if there is any, comes after it.
 pub const FACTORY_VOUT: u32 = 0;
@@ -53,27 +51,10 @@ pub fn build(wallet: &Wallet, coins: &[Coin], output: TxOut, feerate: FeeRate) -
             continue;
         }
         let change = change.map(|value| TxOut { value, script_pubkey: wallet.script_pubkey().clone() });
-        return Ok(sign(wallet, &coins[..inputs], [output].into_iter().chain(change).collect(), held));
+        let coins: Vec<_> = coins[..inputs].iter().map(|coin| (wallet, coin.clone())).collect();
+        let outputs = [output].into_iter().chain(change).collect();
+        let built = transfer::build(&coins, TxVersion::Two, outputs);
+        return Ok(built.expect("the coins hold the output, its change and the fee"));
     }
     Err(NotEnoughMoney { held, coins: coins.len(), needed: output.value })
-}
-
-fn sign(wallet: &Wallet, coins: &[Coin], output: Vec<TxOut>, held: Amount) -> Complete {
-    let paid: Amount = output.iter().map(|output| output.value).sum();
-    let input = |coin: &Coin| TxIn {
-        previous_output: coin.outpoint,
-        script_sig: ScriptBuf::new(),
-        sequence: SEQUENCE,
-        witness: Witness::new(),
-    };
-    let mut tx =
-        Transaction { version: Version::TWO, lock_time: LOCK_TIME, input: coins.iter().map(input).collect(), output };
-    let spent: Vec<_> =
-        coins.iter().map(|coin| TxOut { value: coin.value, script_pubkey: wallet.script_pubkey().clone() }).collect();
-    let spent: Vec<_> = spent.iter().collect();
-    for index in 0..coins.len() {
-        let sighash = key_path_sighash(&tx, index, &spent);
-        tx.input[index].witness = key_path_witness(&wallet.sign(&sighash));
-    }
-    Complete::new(tx, held - paid)
 }

@@ -45,8 +45,19 @@ pub fn build(coins: &[(&Wallet, Coin)], version: TxVersion, outputs: Vec<TxOut>)
     let spent: Vec<TxOut> = coins.iter().map(spent).collect();
     let spent: Vec<&TxOut> = spent.iter().collect();
     for (index, (wallet, _)) in coins.iter().enumerate() {
-        let sighash = key_path_sighash(&tx, index, &spent);
-        tx.input[index].witness = key_path_witness(&wallet.sign(&sighash));
+        tx = sign_input(wallet, tx, index, &spent);
     }
     Ok(Complete::new(tx, fee))
+}
+
+/// Signs one input of a transaction that spends `spent`, of which this input's is the wallet's own. The others keep the
+/// witnesses that they have.
+///
+/// # Panics
+///
+/// If there is not one spent output for each input, or no such input.
+pub fn sign_input(wallet: &Wallet, mut tx: Transaction, input: usize, spent: &[&TxOut]) -> Transaction {
+    let sighash = key_path_sighash(&tx, input, spent);
+    tx.input[input].witness = key_path_witness(&wallet.sign(&sighash));
+    tx
 }

@@ -1,7 +1,9 @@
 //! The command line.
 
+mod claims;
 mod node;
 mod plan;
+mod replacement;
 mod run;
 mod schema;
 
@@ -29,6 +31,10 @@ enum Command {
     Check(CheckArgs),
     /// Show the transactions that scenarios can make, with sizes, fees and locks, without a node
     Plan(plan::PlanArgs),
+    /// Ask the model and real nodes what it takes for the factory close to replace the allocation
+    Replacement(replacement::ReplacementArgs),
+    /// Judge what the proposal claims, by scenarios on every kind of node
+    Claims(claims::ClaimsArgs),
     /// Print the JSON Schema of a kind of file
     Schema {
         /// Which
@@ -75,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => run::check(&args),
         Command::Plan(args) => plan::plan(&args),
+        Command::Replacement(args) => replacement::replacement(&args),
+        Command::Claims(args) => claims::claims(&args),
         Command::Schema { of } => schema::schema(of),
         Command::Node(command) => node::node(&command),
     };

@@ -4,16 +4,13 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{AnyError, CheckArgs, RunArgs};
 use crate::node::provision::Env;
 use crate::report::{self, RunReport, SuiteReport};
-use crate::scenario::{self, Backend, ChainView, Loaded, Options};
-use crate::suite::{self, About, Display, Exit, Job, Progress, SuiteArgs};
-
-/// What a run may take beyond its deadline, for its end.
-const GRACE: Duration = Duration::from_secs(60);
+use crate::scenario::{self, Loaded};
+use crate::suite::{self, About, Display, Exit, ScenarioJob, SuiteArgs};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, AnyError> {
     let suite = &args.suite;
@@ -66,7 +63,7 @@ fn about(item: &(Loaded, String)) -> About<'_> {
 }
 
 /// Completes when somebody wants everything to end.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => {
@@ -82,40 +79,6 @@ async fn interrupted() {
             eprintln!("shopfloor: cannot listen for signals: {error}");
             std::future::pending::<()>().await;
         }
-    }
-}
-
-/// One run of one cell.
-struct ScenarioJob {
-    loaded: Loaded,
-    repetition: Option<u32>,
-    env: Arc<Env>,
-    keep: bool,
-}
-
-impl Job for ScenarioJob {
-    fn weight(&self) -> usize {
-        let scenario = &self.loaded.scenario;
-        let servers = scenario.everybody().filter(|party| scenario.party(*party).chain_view == ChainView::Electrum);
-        let nodes = scenario.node_names();
-        // A container starts slower, and no faster beside others.
-        let heavy = nodes.iter().filter(|(_, node)| node.backend == Backend::Container).count();
-        nodes.len() + heavy + servers.count().min(1)
-    }
-
-    fn deadline(&self) -> Duration {
-        self.loaded.scenario.deadline.0 + GRACE
-    }
-
-    fn blank(&self) -> RunReport {
-        RunReport { repetition: self.repetition, ..RunReport::new(&self.loaded) }.with_replay()
-    }
-
-    async fn run(self, progress: Progress) -> RunReport {
-        let on_step = |number: usize, of: usize, text: &str| progress.step(number + 1, of, text);
-        let options = Options { env: &self.env, keep: self.keep, on_step: &on_step };
-        let report = scenario::run(&self.loaded, &options).await;
-        RunReport { repetition: self.repetition, ..report }.with_replay()
     }
 }
 
@@ -163,7 +126,7 @@ impl Outputs {
     }
 }
 
-fn create(path: &Path) -> io::Result<Box<dyn io::Write>> {
+pub(super) fn create(path: &Path) -> io::Result<Box<dyn io::Write>> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdout()));
     }

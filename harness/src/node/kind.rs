@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use factory_core::replacement::Policy;
+
 /// A *node kind*: one Bitcoin node program at one version, with its own mempool policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -33,6 +35,17 @@ impl Kind {
             Kind::Core29 => "core-29",
             Kind::Core28 => "core-28",
             Kind::Knots29 => "knots-29",
+        }
+    }
+
+    /// The rules of its mempool, where no option changes them.
+    pub const fn policy(self) -> Policy {
+        match self {
+            Kind::Core31 => Policy::CORE_31,
+            Kind::Core30 => Policy::CORE_30,
+            Kind::Core29 => Policy::CORE_29,
+            Kind::Core28 => Policy::CORE_28,
+            Kind::Knots29 => Policy::KNOTS_29,
         }
     }
 }

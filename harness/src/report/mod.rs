@@ -15,3 +15,4 @@ pub use junit::junit;
 pub use markdown::markdown;
 pub use model::*;
 pub use schema::schema;
+pub(crate) use text::grouped;

@@ -14,6 +14,7 @@ use super::document::Node;
 use super::language::Scenario;
 use super::problem::{Invalid, Problem};
 use super::read;
+use crate::node::Kind;
 
 /// More cells than this are a mistake.
 const MAX_CELLS: usize = 1_000;
@@ -93,6 +94,12 @@ impl Override {
     /// Sets the scenario's seed.
     pub fn seed(seed: u64) -> Self {
         Override { text: format!("seed={seed}"), path: vec!["seed".to_owned()], value: seed.into() }
+    }
+
+    /// Sets a node's kind.
+    pub fn kind(node: &str, kind: Kind) -> Self {
+        let path = ["nodes", node, "kind"].map(str::to_owned).to_vec();
+        Override { text: format!("nodes.{node}.kind={kind}"), path, value: kind.name().into() }
     }
 
     /// Whether the value at `path` is, or is inside, what this put there.

@@ -2,6 +2,7 @@
 
 mod args;
 mod exit;
+mod job;
 mod progress;
 mod repeat;
 mod schedule;
@@ -11,6 +12,7 @@ pub(crate) mod tests;
 
 pub use args::{OutputError, SuiteArgs};
 pub use exit::{EXIT_CODES, Exit};
+pub(crate) use job::ScenarioJob;
 pub use progress::{Display, Progress, Style};
 pub use repeat::{differences, repeated};
 pub use schedule::{Budget, Job, NOT_BEGUN, Outcome, run};

@@ -1,6 +1,7 @@
 //! A mempool that is full of what is none of the factory's.
 
 use bitcoin::{Amount, TxOut};
+use factory_core::replacement::RelayRate;
 use factory_core::tx::funding::Coin;
 use factory_core::tx::{Complete, size, transfer};
 use factory_core::{TxVersion, Wallet, fee};
@@ -32,7 +33,7 @@ impl Testbed {
         let lowest = fee(wanted, vsize).ok_or_else(too_much)?;
         let faucet = snapshot::faucet();
         let receiver = Wallet::generate(&mut seed::stream(self.scenario.seed, "filler"));
-        while rpc.mempool_minimum().await? <= wanted {
+        while rpc.mempool_rates().await?.mempool_minimum <= RelayRate::from(wanted) {
             let left = self.coins.len();
             let coin = self.take_coin().map_err(|_| {
                 Stop::Fail(format!("{name} is not full, and no coin is left: expected `args: [{SMALL_MEMPOOL}]`"))

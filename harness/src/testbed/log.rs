@@ -25,6 +25,8 @@ pub(super) struct Log {
     /// How often a node refused what a party published of its own accord: the transaction, the party, the reason.
     pub(super) refused: IndexMap<(TxName, Party, String), u32>,
     pub(super) messages: usize,
+    /// Messages between members, of which there are none in a factory with an operator.
+    pub(super) bypassed: Vec<String>,
     /// How many things were asserted, and how many of them by the scenario.
     pub(super) assertions: u32,
     pub(super) asked: u32,
@@ -68,6 +70,9 @@ impl Log {
         match noted {
             Noted::Message { kind, from, to, arrived } => {
                 self.messages += usize::from(*arrived);
+                if ![from, to].contains(&&Party::Operator) {
+                    self.bypassed.push(format!("{from} sent its {kind} to {to}"));
+                }
                 let side = |party: &Party| match party {
                     Party::Operator => "operator".to_owned(),
                     Party::Member(_) => "members".to_owned(),

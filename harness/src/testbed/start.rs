@@ -192,7 +192,17 @@ fn homes(scenario: &Scenario, specs: &[(String, &NodeSpec)]) -> Vec<Home> {
     scenario.everybody().map(home).collect()
 }
 
-fn locate(env: &Env, tool: Tool) -> Result<Program, Stop> {
+/// Finds a program, if its kind is not left out by `SHOPFLOOR_KINDS`.
+///
+/// # Errors
+///
+/// [`Stop::Skip`], if it is left out or not there; [`Stop::Error`], if what should be it is something else.
+pub(crate) fn locate(env: &Env, tool: Tool) -> Result<Program, Stop> {
+    if let (Tool::Node(kind), Some(chosen)) = (tool, env.kinds().map_err(error)?)
+        && !chosen.contains(&kind)
+    {
+        return Err(Stop::Skip(format!("{kind} is left out by {}", provision::KINDS_VARIABLE)));
+    }
     provision::locate(env, tool).map_err(|error| match error {
         LocateError::NotFound { .. } => Stop::Skip(error.to_string()),
         _ => Stop::Error(error.to_string()),

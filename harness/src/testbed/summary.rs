@@ -81,6 +81,9 @@ impl Testbed {
 
     async fn check_everything(&mut self, report: &mut RunReport) -> Result<(), Stop> {
         self.check_sizes();
+        let bypassed = std::mem::take(&mut self.log.bypassed);
+        let alone = if bypassed.is_empty() { Ok(()) } else { Err(bypassed.join("; ")) };
+        self.log.check("members write to the operator alone", alone);
         self.check_money(&mut report.balances, &mut report.money).await?;
         self.check_views().await?;
         let expect = self.scenario.expect.clone();

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use bitcoin::{Amount, FeeRate, ScriptBuf, Transaction, TxOut};
 use factory_core::tx::funding;
-use shopfloor::node::provision::{self, Env, Tool};
+use shopfloor::node::provision::{self, Env, LocateError, Tool};
 use shopfloor::node::snapshot::{Snapshot, faucet};
 use shopfloor::node::{Kind, Node, NodeConfig};
+use shopfloor::replacement::Stage;
 
 /// How long a test waits for what should come at once.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,6 +48,32 @@ pub fn spend(snapshot: &Snapshot, coin: usize, script: &ScriptBuf, feerate: u64)
     let feerate = FeeRate::from_sat_per_vb(feerate).unwrap();
     let coins = snapshot.coins();
     funding::build(&faucet(), &coins[coin..=coin], output, feerate).unwrap().transaction().clone()
+}
+
+/// Whether a kind's program is there. If somebody has asked for a kind that is not, that is an error.
+pub fn is_there(kind: Kind) -> bool {
+    let env = Env::from_process().unwrap();
+    let chosen = env.kinds().unwrap();
+    if chosen.as_ref().is_some_and(|chosen| !chosen.contains(&kind)) {
+        eprintln!("skipped: {kind} is left out");
+        return false;
+    }
+    match provision::locate(&env, Tool::Node(kind)) {
+        Ok(_) => true,
+        Err(LocateError::NotFound { .. }) if chosen.is_none() => {
+            eprintln!("skipped: {kind} is not installed");
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A node of a kind for factories with all their keys; `None` if the kind is not there.
+pub async fn stage(kind: Kind, args: &[&str]) -> Option<Stage> {
+    if !is_there(kind) {
+        return None;
+    }
+    Some(Stage::start(&Env::from_process().unwrap(), kind, args).await.unwrap())
 }
 
 /// Asks `look` until it gives something; panics with `what` after [`PATIENCE`].

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use crate::node::{Kind, UnknownKind};
+
 /// The variables and the working directory that decide where programs are looked for and kept.
 #[derive(Clone, Debug)]
 pub struct Env {
@@ -94,6 +96,28 @@ impl Env {
     }
 }
 
+/// Names the node kinds that are used, between commas or spaces. Without it every kind is.
+pub const KINDS_VARIABLE: &str = "SHOPFLOOR_KINDS";
+
+impl Env {
+    /// The node kinds that `SHOPFLOOR_KINDS` names; `None` if it is not set.
+    ///
+    /// # Errors
+    ///
+    /// Returned when it names something that is no kind.
+    pub fn kinds(&self) -> Result<Option<Vec<Kind>>, UnchosenKind> {
+        let Some(names) = self.var(KINDS_VARIABLE) else { return Ok(None) };
+        let names = names.to_string_lossy();
+        let names = names.split([',', ' ']).filter(|name| !name.is_empty());
+        names.map(str::parse).collect::<Result<Vec<Kind>, _>>().map(Some).map_err(UnchosenKind)
+    }
+}
+
+/// Returned when `SHOPFLOOR_KINDS` names something that is no kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{KINDS_VARIABLE}: {0}")]
+pub struct UnchosenKind(UnknownKind);
+
 /// Whether somebody may execute this file.
 pub(crate) fn is_executable(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
@@ -107,6 +131,15 @@ pub struct NoCache;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_are_all_but_those_that_are_not_named() {
+        let kinds = |value: &str| Env::new([(KINDS_VARIABLE, value)], "/here").kinds();
+        assert_eq!(kinds(""), Ok(None));
+        assert_eq!(kinds("core-30, knots-29"), Ok(Some(vec![Kind::Core30, Kind::Knots29])));
+        let error = kinds("core-31,core-3").unwrap_err().to_string();
+        assert!(error.starts_with("SHOPFLOOR_KINDS: unknown node kind `core-3`"), "{error}");
+    }
 
     #[test]
     fn the_cache_is_the_first_folder_that_is_named() {

@@ -22,7 +22,7 @@ mod version;
 
 pub use ask::AskError;
 pub use cache::{CacheError, Installed};
-pub use env::{Env, NoCache};
+pub use env::{Env, KINDS_VARIABLE, NoCache, UnchosenKind};
 pub use install::{InstallError, install, missing_packages};
 pub use locate::{LocateError, locate};
 pub use needs::{MissingNeeds, Need};

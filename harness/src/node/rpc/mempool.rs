@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Amount, FeeRate, Transaction, Txid, Wtxid};
+use bitcoin::{Amount, Transaction, Txid, Wtxid};
+use factory_core::replacement::RelayRate;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -105,12 +106,26 @@ struct PackageTransactionResult {
     other: Option<Wtxid>,
 }
 
+/// The feerates that a node asks for, in satoshi per 1,000 virtual bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MempoolRates {
+    /// What a replacement pays for its own relay.
+    pub incremental: RelayRate,
+    /// The least that is relayed.
+    pub relay_minimum: RelayRate,
+    /// The least that gets into its mempool as full as it is.
+    pub mempool_minimum: RelayRate,
+}
+
 #[derive(Deserialize)]
 struct MempoolInfo {
     loaded: bool,
-    /// Per 1,000 vB.
+    #[serde(rename = "incrementalrelayfee", with = "bitcoin::amount::serde::as_btc")]
+    incremental: Amount,
+    #[serde(rename = "minrelaytxfee", with = "bitcoin::amount::serde::as_btc")]
+    relay_minimum: Amount,
     #[serde(rename = "mempoolminfee", with = "bitcoin::amount::serde::as_btc")]
-    minimum: Amount,
+    mempool_minimum: Amount,
 }
 
 impl Rpc {
@@ -119,15 +134,19 @@ impl Rpc {
         Ok(self.call::<MempoolInfo>("getmempoolinfo", Vec::new()).await?.loaded)
     }
 
-    /// The feerate below which the node takes nothing into its mempool at the moment, rounded up to a multiple of
-    /// 0.004 sat/vB.
+    /// The feerates that the node's mempool asks for at this moment.
     ///
     /// # Errors
     ///
     /// [`RpcError`], if the node does not answer.
-    pub async fn mempool_minimum(&self) -> Result<FeeRate, RpcError> {
-        let info: MempoolInfo = self.call("getmempoolinfo", Vec::new()).await?;
-        Ok(FeeRate::from_sat_per_kwu(info.minimum.to_sat().div_ceil(4)))
+    pub async fn mempool_rates(&self) -> Result<MempoolRates, RpcError> {
+        let told: MempoolInfo = self.call("getmempoolinfo", Vec::new()).await?;
+        let rate = |per_kilo: Amount| RelayRate(per_kilo.to_sat());
+        Ok(MempoolRates {
+            incremental: rate(told.incremental),
+            relay_minimum: rate(told.relay_minimum),
+            mempool_minimum: rate(told.mempool_minimum),
+        })
     }
 
     /// Sends a transaction to the node, which relays it if it accepts it. Any fee is taken.

@@ -8,6 +8,8 @@ mod trace;
 
 pub use chain::{Block, BlockSubmission, BlockTransaction, ChainInfo, Ingredient, Output, Unspent};
 pub use client::{Rpc, RpcError, RpcErrorReason};
-pub use mempool::{Acceptance, MempoolEntry, MempoolFees, PackageSubmission, PackageTransaction, Submission};
+pub use mempool::{
+    Acceptance, MempoolEntry, MempoolFees, MempoolRates, PackageSubmission, PackageTransaction, Submission,
+};
 pub use peers::{LinkError, LinkState, Peer};
 pub(super) use trace::Trace;

@@ -1,0 +1,247 @@
+//! One factory on a node, with everybody's keys, and what of it is in the mempool: on the node and in the model.
+
+use std::sync::Arc;
+
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use factory_core::replacement::{Candidate, Entry, Judgement, Mempool, Package};
+use factory_core::tx::funding::Coin;
+use factory_core::tx::{FactoryClose, channel_close, transfer};
+use factory_core::{
+    DUST_LIMIT, Factory, FeeRule, Lock, MemberKeys, MemberTerms, Offer, OperatorKeys, Signer, Terms, TxVersion, Wallet,
+};
+use rand_chacha::ChaCha20Rng;
+use secp256k1::Keypair;
+
+use super::stage::{Stage, error};
+use crate::node::Submission;
+use crate::seed;
+use crate::testbed::Stop;
+
+/// What one channel holds, where so many of them fit: enough for every fee that is asked about.
+const CAPACITY: u64 = 10_000_000;
+/// What all channels hold together at most.
+const TOGETHER: u64 = 5_000_000_000;
+
+/// What a factory is to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// How many members there are beside the operator.
+    pub members: u32,
+    /// What the allocation and the closes pay.
+    pub feerate: FeeRate,
+    /// The version of all its transactions.
+    pub version: TxVersion,
+    /// What decides every key and nonce.
+    pub seed: u64,
+}
+
+/// A factory whose funding is confirmed, and whose parties have all signed whatever is asked of them.
+#[derive(Debug)]
+pub struct Case {
+    factory: Factory,
+    operator: OperatorKeys,
+    members: Vec<MemberKeys>,
+    payout: Wallet,
+    random: ChaCha20Rng,
+    /// The factory close at the sum of the fees of what it cuts through, with the operator's output last.
+    exact: (Transaction, Amount),
+    model: Mempool,
+    placed: Vec<Arc<Transaction>>,
+}
+
+/// What became of a transaction that was offered to the node.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// What the model says of it.
+    pub predicted: Judgement,
+    /// What the node says.
+    pub found: Submission,
+}
+
+impl Case {
+    /// Funds a factory of this shape and mines a block.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Fail`], if there can be no such factory; [`Stop::Error`], if the node fails.
+    pub async fn new(stage: &mut Stage, shape: Shape) -> Result<Case, Stop> {
+        let mut random = seed::stream(shape.seed, "replacement");
+        let payout = Wallet::generate(&mut random);
+        let script = payout.script_pubkey();
+        let operator = OperatorKeys::generate(&mut random, script.clone());
+        let members: Vec<_> = (0..shape.members).map(|_| MemberKeys::generate(&mut random, script.clone())).collect();
+        let capacity = Amount::from_sat(CAPACITY.min(TOGETHER / u64::from(shape.members.max(1))));
+        let offer =
+            Offer { version: shape.version, feerate: shape.feerate, close_fee: FeeRule::Exact, ..Offer::default() };
+        let terms = members.iter().map(|keys| MemberTerms { public: keys.public(), capacity }).collect();
+        let terms = Terms::new(offer, operator.public(), terms).map_err(|why| Stop::Fail(why.to_string()))?;
+        let factory = stage.fund(terms).await?;
+        let close = FactoryClose::new(&factory, vec![capacity / 2; members.len()]).map_err(error)?;
+        let rung = close.rungs().first().ok_or_else(|| Stop::Error("a factory close has no variant".to_owned()))?;
+        let exact = (Transaction::clone(rung.transaction()), rung.fee());
+        Ok(Case { factory, operator, members, payout, random, exact, model: Mempool::new(), placed: Vec::new() })
+    }
+
+    /// The fee of the allocation and of every close together.
+    pub fn exact_fee(&self) -> Amount {
+        self.exact.1
+    }
+
+    /// The most that the factory close can pay: all that is not the members'.
+    pub fn highest_fee(&self) -> Amount {
+        let merged = self.exact.0.output.last().map_or(Amount::ZERO, |output| output.value);
+        (self.exact.1 + merged).checked_sub(DUST_LIMIT).unwrap_or(Amount::ZERO)
+    }
+
+    /// What the mempool holds, as the model has it.
+    pub fn model(&self) -> &Mempool {
+        &self.model
+    }
+
+    /// What the node's mempool holds of it, by the model's numbers.
+    pub fn placed(&self) -> &[Arc<Transaction>] {
+        &self.placed
+    }
+
+    /// The allocation.
+    pub fn allocation(&mut self) -> (Transaction, Amount) {
+        let unsigned = self.factory.allocation();
+        let (tx, fee) = (Transaction::clone(unsigned.transaction()), unsigned.fee());
+        (self.sign_by_all(tx), fee)
+    }
+
+    /// The allocation that pays nothing and has an output that anybody may spend (BIP 433), of no value. What it does not
+    /// pay is in the first channel's output.
+    pub fn anchored_allocation(&mut self) -> Transaction {
+        let unsigned = self.factory.allocation();
+        let mut tx = Transaction::clone(unsigned.transaction());
+        tx.output[0].value += unsigned.fee();
+        tx.output.push(TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_p2a() });
+        self.sign_by_all(tx)
+    }
+
+    /// The close of a member's channel.
+    pub fn close(&mut self, member: u32) -> Result<(Transaction, Amount), Stop> {
+        let balance = self.factory.terms().members()[member as usize].capacity / 2;
+        let unsigned = channel_close::build(&self.factory, member, balance).map_err(error)?;
+        let channel = self.factory.channel(member).map_err(error)?;
+        let keys = [&self.operator.channel, &self.members[member as usize].channel];
+        let tx = Transaction::clone(unsigned.transaction());
+        let tx = sign(&mut self.random, channel.lock, &keys, channel.output, tx);
+        Ok((tx, unsigned.fee()))
+    }
+
+    /// The factory close that pays just this fee; `None` if it cannot.
+    pub fn factory_close(&mut self, fee: Amount) -> Option<Transaction> {
+        let (mut tx, exact) = self.exact.clone();
+        let merged = tx.output.last_mut()?;
+        merged.value = (merged.value + exact).checked_sub(fee).filter(|left| *left >= DUST_LIMIT)?;
+        Some(self.sign_by_all(tx))
+    }
+
+    /// Spends an output of a close to the same wallet, with as many outputs as make it at least `vsize` virtual bytes
+    /// large. `None` if the output does not hold enough for that and the fee.
+    pub fn descendant(&self, of: OutPoint, vsize: u64, version: TxVersion, fee: Amount) -> Option<Transaction> {
+        let parent = self.placed.iter().find(|tx| tx.compute_txid() == of.txid)?;
+        let coin = Coin { outpoint: of, value: parent.output.get(of.vout as usize)?.value };
+        // A version, a locktime, one input with its witness, counts: 68 vB at most, and 43 for each output.
+        let outputs = vsize.saturating_sub(68).div_ceil(43).max(1);
+        let padding = DUST_LIMIT * (outputs - 1);
+        let rest = coin.value.checked_sub(padding)?.checked_sub(fee).filter(|rest| *rest >= DUST_LIMIT)?;
+        let script_pubkey = self.payout.script_pubkey();
+        let output = |value| TxOut { value, script_pubkey: script_pubkey.clone() };
+        let outputs = (1..outputs).map(|_| output(DUST_LIMIT)).chain([output(rest)]).collect();
+        let tx = transfer::build(&[(&self.payout, coin)], version, outputs).ok()?;
+        Some(Transaction::clone(tx.transaction()))
+    }
+
+    /// Spends the anchor of an allocation with a confirmed coin of the faucet, that pays the fee.
+    pub fn anchor_child(&self, allocation: &Transaction, coin: &Coin, fee: Amount) -> Option<Transaction> {
+        let anchor = OutPoint::new(allocation.compute_txid(), u32::try_from(allocation.output.len()).ok()? - 1);
+        let faucet = crate::node::snapshot::faucet();
+        let value = coin.value.checked_sub(fee)?;
+        let script_pubkey = faucet.script_pubkey().clone();
+        let input = |previous_output| TxIn {
+            previous_output,
+            script_sig: ScriptBuf::new(),
+            sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+            witness: Witness::new(),
+        };
+        let tx = Transaction {
+            version: Version(3),
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![input(anchor), input(coin.outpoint)],
+            output: vec![TxOut { value, script_pubkey }],
+        };
+        let anchored = allocation.output.last()?.clone();
+        let spent = TxOut { value: coin.value, script_pubkey: faucet.script_pubkey().clone() };
+        Some(transfer::sign_input(&faucet, tx, 1, &[&anchored, &spent]))
+    }
+
+    /// A transaction as the model sees it: what it spends of the mempool, and what there spends the same.
+    pub fn about(&self, tx: &Transaction) -> Candidate {
+        let spends = |one: &Transaction, txid| one.input.iter().any(|input| input.previous_output.txid == txid);
+        let same = |one: &Transaction| {
+            let shared = |input: &TxIn| tx.input.iter().any(|own| own.previous_output == input.previous_output);
+            one.input.iter().any(shared)
+        };
+        let numbers = |which: &dyn Fn(&Transaction) -> bool| {
+            self.placed.iter().enumerate().filter(|(_, one)| which(one)).map(|(number, _)| number).collect()
+        };
+        Candidate {
+            weight: tx.weight(),
+            version: tx.version.0,
+            parents: numbers(&|one| spends(tx, one.compute_txid())),
+            conflicts: numbers(&same),
+            dust: tx.output.iter().filter(|output| output.value < output.script_pubkey.minimal_non_dust()).count(),
+        }
+    }
+
+    /// Offers a transaction to the node that replaces nothing, and enters it in the model if the node takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Error`], if the node gives no judgement.
+    pub async fn place(&mut self, stage: &Stage, tx: Transaction, fee: Amount) -> Result<Placed, Stop> {
+        let about = self.about(&tx);
+        let predicted = stage.policy().await?.judge(&self.model, &about, fee);
+        let found = stage.node().rpc().submit(&tx).await?;
+        if found == Submission::Accepted {
+            let Candidate { weight, version, parents, .. } = about;
+            self.model.push(Entry { fee, weight, version, parents });
+            self.placed.push(Arc::new(tx));
+        }
+        Ok(Placed { predicted, found })
+    }
+
+    /// A parent that pays nothing and its child, as the model sees them.
+    pub fn package(&self, parent: &Transaction, child: &Transaction) -> Package {
+        let dust = |(vout, output): (u32, &TxOut)| {
+            (output.value < output.script_pubkey.minimal_non_dust()).then(|| OutPoint::new(parent.compute_txid(), vout))
+        };
+        let spends = |outpoint| child.input.iter().any(|input| input.previous_output == outpoint);
+        let spends_dust = (0..).zip(&parent.output).filter_map(dust).all(spends);
+        Package { parent: self.about(parent), parent_fee: Amount::ZERO, child: self.about(child), spends_dust }
+    }
+
+    fn sign_by_all(&mut self, tx: Transaction) -> Transaction {
+        let terms = self.factory.terms();
+        let keys: Vec<&Keypair> =
+            self.members.iter().map(|keys| &keys.factory).chain([&self.operator.factory]).collect();
+        sign(&mut self.random, terms.factory_lock(), &keys, &terms.factory_output(), tx)
+    }
+}
+
+/// Puts the witness of everybody's signatures into the only input.
+fn sign(random: &mut ChaCha20Rng, lock: &Lock, keys: &[&Keypair], spent: &TxOut, mut tx: Transaction) -> Transaction {
+    let sighash = lock.sighash(&tx, spent);
+    let signers: Vec<_> = keys.iter().map(|key| Signer::new(random, lock, key, &sighash)).collect();
+    let nonces: Vec<_> = signers.iter().map(Signer::public).collect();
+    let session = lock.aggregate(&nonces).and_then(|nonce| lock.session(&nonce, &sighash));
+    let session = session.expect("every signer of the lock has given a nonce");
+    let shares: Vec<_> = signers.into_iter().zip(keys).map(|(signer, key)| signer.sign(lock, &session, key)).collect();
+    let signed = keys.iter().map(|key| key.public_key()).zip(&shares);
+    tx.input[0].witness = lock.assemble(&session, signed).expect("every signer of the lock has signed");
+    tx
+}

@@ -1,0 +1,312 @@
+//! The model of every mempool against the mempool itself.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
+use factory_core::tx::transfer;
+use factory_core::{TxVersion, fee};
+use rand_core::Rng as _;
+use shopfloor::node::snapshot::{address, faucet};
+use shopfloor::node::{Acceptance, Kind, Submission};
+use shopfloor::replacement::{Case, Closes, Placed, Question, Shape, Stage, answer, smallest_fee};
+use shopfloor::scenario::CloseFee;
+use shopfloor::seed;
+use support::stage;
+
+/// How many factories each kind is asked about.
+const COMBINATIONS: u64 = 300;
+/// Names another seed than 1.
+const SEED: &str = "SHOPFLOOR_SEED";
+
+/// Random numbers for one combination.
+struct Dice(rand_chacha::ChaCha20Rng);
+
+impl Dice {
+    /// From `low` to `high`, both included, with each doubling as likely as the next.
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        let part = self.0.next_u64() as f64 / u64::MAX as f64;
+        let (low, high) = (low as f64, high as f64 + 1.0);
+        (low * (high / low).powf(part)) as u64
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0.next_u64() % bound
+    }
+
+    fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// From 0.1 to 50 sat/vB.
+    fn feerate(&mut self) -> FeeRate {
+        FeeRate::from_sat_per_kwu(self.between(25, 12_500))
+    }
+
+    fn version(&mut self) -> TxVersion {
+        if self.one_in(3) { TxVersion::Three } else { TxVersion::Two }
+    }
+}
+
+/// Panics if the node's word is not the model's; says which word it was.
+fn agree(what: &str, predicted: Option<&str>, found: Option<&str>) {
+    let same = match (predicted, found) {
+        (None, None) => true,
+        (Some(predicted), Some(found)) => found.contains(predicted),
+        _ => false,
+    };
+    assert!(same, "{what}: the model says {predicted:?} and the node {found:?}");
+}
+
+fn agree_on(what: &str, placed: &Placed) {
+    let predicted = placed.predicted.first_broken().map(|finding| finding.rule.reject_reason());
+    let found = match &placed.found {
+        Submission::Accepted => None,
+        Submission::Rejected(why) => Some(why.as_str()),
+    };
+    agree(what, predicted, found);
+}
+
+/// A factory, some of its closes, some of their descendants: the node takes of them what the model says, and the factory
+/// close at the fee that the model says, to the satoshi.
+async fn combination(stage: &mut Stage, seed: u64) -> String {
+    let mut dice = Dice(seed::stream(seed, "combination"));
+    let members = u32::try_from(dice.between(1, 70)).unwrap();
+    let (feerate, version) = (dice.feerate(), dice.version());
+    let mut case = Case::new(stage, Shape { members, feerate, version, seed }).await.unwrap();
+    let closes = if dice.one_in(3) { members } else { u32::try_from(dice.below(u64::from(members) + 1)).unwrap() };
+    let mut about =
+        format!("{members} members, version {version}, {} sat/kwu, {closes} closes", feerate.to_sat_per_kwu());
+
+    let (tx, paid) = case.allocation();
+    agree_on(&format!("{about}: the allocation"), &case.place(stage, tx, paid).await.unwrap());
+    if !case.placed().is_empty() {
+        for member in 0..closes {
+            let (tx, paid) = case.close(member).unwrap();
+            agree_on(&format!("{about}: close-m{member}"), &case.place(stage, tx, paid).await.unwrap());
+        }
+    }
+    let mut spent = BTreeSet::new();
+    for number in 0..dice.below(5) {
+        // Both outputs of each close are its parties' own, and so are all of each descendant.
+        let Some(parents) = case.placed().len().checked_sub(1).filter(|parents| *parents > 0) else { break };
+        let parent = &case.placed()[1 + usize::try_from(dice.below(parents as u64)).unwrap()];
+        let vout = u32::try_from(dice.below(parent.output.len() as u64)).unwrap();
+        let outpoint = OutPoint::new(parent.compute_txid(), vout);
+        if !spent.insert(outpoint) {
+            continue;
+        }
+        let size = if dice.one_in(3) { dice.between(111, 95_000) } else { dice.between(111, 1_100) };
+        let child_version = if dice.one_in(4) { dice.version() } else { version };
+        let rate = dice.feerate();
+        let paid = fee(rate, size).unwrap();
+        let Some(tx) = case.descendant(outpoint, size, child_version, paid) else { continue };
+        about += &format!("; {size} vB of version {child_version} at {paid}");
+        agree_on(&format!("{about}: descendant {number}"), &case.place(stage, tx, paid).await.unwrap());
+    }
+
+    let policy = stage.policy().await.unwrap();
+    let exact = case.exact_fee();
+    let close = case.factory_close(exact).unwrap();
+    let candidate = case.about(&close);
+    let smallest = policy.judge(case.model(), &candidate, exact).smallest_fee();
+    let measured = smallest_fee(stage, &mut case, smallest).await.unwrap();
+    assert_eq!(smallest, measured.smallest, "{about}: the smallest fee");
+    let any = Amount::from_sat(dice.below(2 * case.highest_fee().min(smallest.unwrap_or(exact)).to_sat() + 1));
+    for fee in [exact, any] {
+        let Some(close) = case.factory_close(fee) else { continue };
+        let judgement = policy.judge(case.model(), &candidate, fee);
+        let predicted = judgement.first_broken().map(|finding| finding.rule.reject_reason());
+        let found = match stage.node().rpc().test_accept(&close).await.unwrap() {
+            Acceptance::Accepted => None,
+            Acceptance::Rejected(why) => Some(why),
+            Acceptance::AlreadyInMempool => panic!("{about}: nobody has sent it"),
+        };
+        agree(&format!("{about}: the factory close at {fee}"), predicted, found.as_deref());
+    }
+    let smallest = smallest.unwrap_or_else(|| panic!("{about}: no factory close gets in"));
+    let close = case.factory_close(smallest).unwrap();
+    assert_eq!(stage.node().rpc().submit(&close).await.unwrap(), Submission::Accepted, "{about}");
+    assert_eq!(stage.node().rpc().mempool().await.unwrap(), [close.compute_txid()], "{about}: what is left");
+    let judgement = policy.judge(case.model(), &candidate, smallest);
+    judgement.binding().unwrap().name().to_owned()
+}
+
+/// Prints how often each rule has decided.
+async fn combinations(kind: Kind) {
+    let Some(mut stage) = stage(kind, &[]).await else { return };
+    let seed: u64 = std::env::var(SEED).map_or(1, |seed| seed.parse().expect("the seed is a number"));
+    let mut decided = std::collections::BTreeMap::new();
+    for number in 0..COMBINATIONS {
+        // What fails is told with this line before it.
+        println!("{kind}: {SEED}={seed}, combination {number}");
+        *decided.entry(combination(&mut stage, seed.wrapping_add(number)).await).or_insert(0) += 1;
+    }
+    println!("{kind}: decided by {decided:?}");
+    assert!(decided.len() > 1, "all the same: {decided:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_31_is_as_predicted() {
+    combinations(Kind::Core31).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_30_is_as_predicted() {
+    combinations(Kind::Core30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_29_is_as_predicted() {
+    combinations(Kind::Core29).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn knots_29_is_as_predicted() {
+    combinations(Kind::Knots29).await;
+}
+
+/// Whatever fits into mempools, and one more, in both versions: of each the exact fee, the smallest, and every refusal are
+/// as predicted.
+async fn sizes(kind: Kind) {
+    let Some(mut stage) = stage(kind, &[]).await else { return };
+    let policy = stage.policy().await.unwrap();
+    for version in [TxVersion::Two, TxVersion::Three] {
+        for members in [3, 20, 24, 25, 26, 63, 64, 100] {
+            let closes = [Closes::Count(0), Closes::Boundary, Closes::All];
+            let numbers = closes.map(|closes| closes.numbers(&policy, members, FeeRate::BROADCAST_MIN, version));
+            for closes in numbers.concat() {
+                let found = answer(&mut stage, &question(members, closes, version)).await.unwrap();
+                assert!(found.differences.is_empty(), "{found:?}");
+                assert_eq!(found.min_fee_predicted_sat, found.min_fee_measured_sat, "{found:?}");
+                assert!(found.min_fee_measured_sat.is_some(), "{found:?}");
+            }
+        }
+    }
+}
+
+fn question(members: u32, closes: u32, version: TxVersion) -> Question {
+    let feerate = FeeRate::BROADCAST_MIN;
+    Question { members, closes, feerate, version, close_fee: CloseFee::Exact, seed: 1 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_31_at_every_boundary() {
+    sizes(Kind::Core31).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_30_at_every_boundary() {
+    sizes(Kind::Core30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_29_at_every_boundary() {
+    sizes(Kind::Core29).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn knots_29_at_every_boundary() {
+    sizes(Kind::Knots29).await;
+}
+
+/// What is known of every kind, in figures: a second opinion on the model and on how it is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_figures_that_are_known() {
+    // The kind; the smallest fee for three members against the allocation alone; the most closes of twenty against which
+    // the exact fee is enough; the most closes that get in.
+    let known = [
+        (Kind::Core31, 240, 19, 63),
+        (Kind::Core30, 241, 19, 25),
+        (Kind::Core29, 437, 13, 25),
+        (Kind::Knots29, 437, 13, 25),
+    ];
+    for (kind, smallest, last, most) in known {
+        let Some(mut stage) = stage(kind, &[]).await else { continue };
+        let mut ask =
+            async |members, closes| answer(&mut stage, &question(members, closes, TxVersion::Two)).await.unwrap();
+        let alone = ask(3, 0).await;
+        assert_eq!((alone.exact_accepted, alone.min_fee_measured_sat), (true, Some(smallest)), "{kind}");
+        assert!(ask(20, last).await.exact_accepted, "{kind}");
+        let beyond = ask(20, last + 1).await;
+        let words = beyond.reject_reason.unwrap();
+        assert!(!beyond.exact_accepted && words.contains("insufficient fee"), "{kind}: {words}");
+        let crowd = ask(100, most + 1).await;
+        let words = crowd.closes_refused.unwrap();
+        assert_eq!((crowd.closes, crowd.evicted), (most, most + 1), "{kind}: {words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_relay_costs_nothing_a_tie_is_enough() {
+    for kind in [Kind::Core31, Kind::Core30, Kind::Core29, Kind::Knots29] {
+        let Some(mut stage) = stage(kind, &["-incrementalrelayfee=0"]).await else { continue };
+        let found = answer(&mut stage, &question(20, 20, TxVersion::Two)).await.unwrap();
+        assert!(found.differences.is_empty(), "{kind}: {found:?}");
+        // Before Core 31 the feerate of the factory close, which is smaller, is above the allocation's anyway.
+        assert_eq!((found.exact_accepted, found.min_fee_measured_sat), (true, Some(found.exact_fee_sat)), "{kind}");
+    }
+}
+
+/// An allocation of version 3 without a fee, with an anchor, and its paying child take the place of a factory close; when
+/// the child goes, the factory close comes back, and is confirmed.
+async fn anchored(kind: Kind) {
+    let Some(mut stage) = stage(kind, &[]).await else { return };
+    let shape = Shape { members: 3, feerate: FeeRate::BROADCAST_MIN, version: TxVersion::Three, seed: 1 };
+    let mut case = Case::new(&mut stage, shape).await.unwrap();
+    let coin = stage.coin(Amount::from_sat(100_000)).await.unwrap();
+    let exact = case.exact_fee();
+    let close = case.factory_close(exact).unwrap();
+    assert_eq!(case.place(&stage, close.clone(), exact).await.unwrap().found, Submission::Accepted);
+
+    let allocation = case.anchored_allocation();
+    let policy = stage.policy().await.unwrap();
+    let child = |fee| case.anchor_child(&allocation, &coin, fee).unwrap();
+    let package = case.package(&allocation, &child(Amount::ZERO));
+    let judgement = policy.judge_package(case.model(), &package, Amount::ONE_SAT);
+    let rpc = stage.node().rpc();
+    if kind == Kind::Knots29 {
+        // It lets no dust in, whatever the transaction pays.
+        assert_eq!(judgement.smallest_fee(), None);
+        let refused = rpc.submit_package(&[allocation.clone(), child(Amount::from_sat(50_000))]).await.unwrap();
+        assert_ne!(refused.transactions[0].outcome, Submission::Accepted, "{refused:?}");
+        assert_eq!(rpc.mempool().await.unwrap(), [close.compute_txid()]);
+        return;
+    }
+    let smallest = judgement.smallest_fee().unwrap();
+    let below = policy.judge_package(case.model(), &package, smallest - Amount::ONE_SAT);
+    let words = below.first_broken().unwrap().rule.package_reject_reason();
+    let refused = rpc.submit_package(&[allocation.clone(), child(smallest - Amount::ONE_SAT)]).await.unwrap();
+    assert!(refused.message.contains(words), "{kind}: expected {words}, and it said {refused:?}");
+    assert_eq!(rpc.mempool().await.unwrap(), [close.compute_txid()], "{kind}");
+
+    let paying = child(smallest);
+    let taken = rpc.submit_package(&[allocation.clone(), paying.clone()]).await.unwrap();
+    assert_eq!((taken.message.as_str(), taken.replaced.as_slice()), ("success", &[close.compute_txid()][..]), "{kind}");
+    let there: BTreeSet<_> = rpc.mempool().await.unwrap().into_iter().collect();
+    assert_eq!(there, [allocation.compute_txid(), paying.compute_txid()].into(), "{kind}");
+    // The factory close does not get back in against them.
+    assert!(matches!(rpc.submit(&close).await.unwrap(), Submission::Rejected(_)), "{kind}");
+
+    // Whoever made the child takes its coin elsewhere, for a little more. What is left is an allocation that pays nothing.
+    let output = TxOut { value: coin.value - smallest * 2, script_pubkey: faucet().script_pubkey().clone() };
+    let elsewhere = transfer::build(&[(&faucet(), coin)], TxVersion::Two, vec![output]).unwrap();
+    assert_eq!(rpc.submit(elsewhere.transaction()).await.unwrap(), Submission::Accepted, "{kind}");
+    let left = rpc.mempool().await.unwrap();
+    assert!(!left.contains(&paying.compute_txid()), "{kind}");
+    // So the factory close, sent again, is back, and a block decides.
+    assert_eq!(rpc.submit(&close).await.unwrap(), Submission::Accepted, "{kind}");
+    let there: BTreeSet<_> = rpc.mempool().await.unwrap().into_iter().collect();
+    assert_eq!(there, [close.compute_txid(), elsewhere.txid()].into(), "{kind}");
+    let block = rpc.mine(&address(&faucet())).await.unwrap();
+    let mined: BTreeSet<_> = block.tx[1..].iter().map(|tx| tx.txid).collect();
+    assert_eq!(mined, there, "{kind}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchored_allocation_evicts_the_factory_close_until_its_child_is_gone() {
+    for kind in [Kind::Core31, Kind::Core30, Kind::Core29, Kind::Knots29] {
+        anchored(kind).await;
+    }
+}

@@ -33,6 +33,8 @@ pub(crate) struct Network {
     groups: Vec<usize>,
     /// What the clocks of all nodes show, in seconds since 1970.
     time: u64,
+    /// Whether a mempool has been filled, so that nodes have a minimum feerate that falls with time.
+    pub(crate) filled: bool,
     containers: Option<Arc<crate::container::ContainerNet>>,
 }
 
@@ -103,7 +105,7 @@ impl Network {
         containers: Option<Arc<crate::container::ContainerNet>>,
     ) -> Self {
         let (groups, linked) = (vec![0; places.len()], vec![false; links.len()]);
-        Network { places, links, linked, groups, time, containers }
+        Network { places, links, linked, groups, time, filled: false, containers }
     }
 
     /// The place of a node by its name.
@@ -275,7 +277,13 @@ impl Network {
     pub(crate) async fn mine(&mut self, node: usize, reward: &Address, empty: bool) -> Result<BlockHash, NetworkError> {
         self.time += crate::node::snapshot::BLOCK_INTERVAL;
         for running in self.running() {
-            self.places[running].rpc()?.set_time(self.time).await?;
+            let rpc = self.places[running].rpc()?;
+            rpc.set_time(self.time).await?;
+            if self.filled {
+                // The minimum falls when something makes the node look at it, and each block begins that time anew. On
+                // a busy network transactions come in all the time; here it has to be asked.
+                rpc.mempool_minimum().await?;
+            }
         }
         let rpc = self.places[node].rpc()?;
         let hash = match empty {

@@ -47,6 +47,7 @@ impl Testbed {
                 }
             }
         }
+        self.network.filled = true;
         self.log.fault(format!("the mempool of {name} is filled at {}", fill.feerate));
         self.look().await
     }

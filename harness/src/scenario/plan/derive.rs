@@ -264,7 +264,7 @@ impl Deriver<'_> {
             let version =
                 spend.version.map_or(Some(self.factory.terms().offer().version), |number| check::version(number.0));
             let (Some(fee), Some(version)) = (fee, version) else { return Err(PlanError::Spend(name)) };
-            let paying = (&faucet, coin(Amount::from_int_btc(25)));
+            let paying = (&faucet, coin(Amount::from_int_btc(50)));
             let tx = padding.spend((&payout_wallet(self.scenario.seed, by), coin(value)), paying, fee, version);
             let tx = tx.map_err(|_| PlanError::Spend(name))?;
             let outside = tx.transaction().output[1..].iter().map(|output| output.value.to_sat()).sum();

@@ -47,6 +47,14 @@ fn a_plan_agrees_with_what_scenarios_expect() {
     let ladder = planned("fees/ladder.yaml", &[]);
     let fee = |name: &str| ladder.transactions[name].fee_sat;
     assert_eq!(["factory-close", "factory-close-1", "factory-close-2"].map(fee), [659, 899, 1_379]);
+    let pinned = planned("replacement/pinned.yaml", &[]);
+    let pin = &pinned.transactions["spend-0"];
+    assert_eq!(
+        (pin.vsize, pin.fee_sat, pin.spends.as_slice(), pin.signed),
+        (94_713, 94_713, ["close-m0".to_owned()].as_slice(), true)
+    );
+    assert_eq!((pin.outputs[0].to.as_str(), pin.outputs[0].amount_sat, pin.outputs.len()), ("m0", 100_000, 2));
+
     let operator = ladder.transactions["factory-close-2"].outputs.last().unwrap();
     assert_eq!((operator.to.as_str(), operator.amount_sat), ("operator", 2_698_818));
 }
@@ -64,17 +72,19 @@ async fn a_run_is_as_planned() {
     use crate::report::Verdict;
     use crate::scenario::{Options, run};
 
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/lifecycle/basic.yaml");
-    let loaded = load(&path, &[]).unwrap().remove(0);
-    let plan = plan(&loaded).unwrap();
     let env = Env::from_process().unwrap();
-    let report = run(&loaded, &Options { env: &env, keep: false, on_step: &|_, _, _| {} }).await;
-    assert_eq!(report.verdict, Verdict::Pass, "{:?}", report.failures);
-    assert!(report.transactions.len() >= 6);
-    for (name, tx) in &report.transactions {
-        let planned = &plan.transactions[name];
-        let found = (tx.vsize, tx.weight, tx.fee_sat, tx.relative_lock);
-        assert_eq!((planned.vsize, planned.weight, planned.fee_sat, planned.relative_lock), found, "{name}");
-        assert_eq!(planned.spends, tx.spends, "{name}");
+    for file in ["lifecycle/basic.yaml", "replacement/pinned.yaml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios").join(file);
+        let loaded = load(&path, &[]).unwrap().remove(0);
+        let plan = plan(&loaded).unwrap();
+        let report = run(&loaded, &Options { env: &env, keep: false, on_step: &|_, _, _| {} }).await;
+        assert_eq!(report.verdict, Verdict::Pass, "{:?}", report.failures);
+        assert!(report.transactions.len() >= 6);
+        for (name, tx) in &report.transactions {
+            let planned = &plan.transactions[name];
+            let found = (tx.vsize, tx.weight, tx.fee_sat, tx.relative_lock);
+            assert_eq!((planned.vsize, planned.weight, planned.fee_sat, planned.relative_lock), found, "{name}");
+            assert_eq!(planned.spends, tx.spends, "{name}");
+        }
     }
 }

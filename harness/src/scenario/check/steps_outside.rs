@@ -24,8 +24,11 @@ impl Check<'_> {
         if self.transaction(tx, &tx_path) && present {
             match tx {
                 TxName::Close(_) | TxName::Refund(..) | TxName::FactoryClose(_) => {
+                    let before = self.problems.len();
                     self.publishable(tx, by, "tx", path);
-                    self.pays(tx, by, &tx_path);
+                    if self.problems.len() == before {
+                        self.pays(tx, by, &tx_path);
+                    }
                 }
                 _ => {
                     let message = format!("{tx} pays nothing to {by}: expected a close, a refund or a factory close");

@@ -73,7 +73,8 @@ pub async fn stage(kind: Kind, args: &[&str]) -> Option<Stage> {
     if !is_there(kind) {
         return None;
     }
-    Some(Stage::start(&Env::from_process().unwrap(), kind, args).await.unwrap())
+    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    Some(Stage::start(&Env::from_process().unwrap(), kind, &args).await.unwrap())
 }
 
 /// Asks `look` until it gives something; panics with `what` after [`PATIENCE`].

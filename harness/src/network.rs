@@ -282,7 +282,7 @@ impl Network {
             if self.filled {
                 // The minimum falls when something makes the node look at it, and each block begins that time anew. On
                 // a busy network transactions come in all the time; here it has to be asked.
-                rpc.mempool_rates().await?;
+                rpc.mempool_rules().await?;
             }
         }
         let rpc = self.places[node].rpc()?;

@@ -39,7 +39,7 @@ mod by_hand;
 mod chain;
 mod channels;
 mod expect;
-mod fill;
+pub(crate) mod fill;
 mod log;
 mod money;
 mod publish;

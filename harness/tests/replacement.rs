@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
+use factory_core::replacement::Rule;
 use factory_core::tx::transfer;
 use factory_core::{TxVersion, fee};
 use rand_core::Rng as _;
@@ -248,6 +249,44 @@ async fn where_relay_costs_nothing_a_tie_is_enough() {
         assert!(found.differences.is_empty(), "{kind}: {found:?}");
         // Before Core 31 the feerate of the factory close, which is smaller, is above the allocation's anyway.
         assert_eq!((found.exact_accepted, found.min_fee_measured_sat), (true, Some(found.exact_fee_sat)), "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_mempool_asks_for_its_own_minimum() {
+    for kind in [Kind::Core31, Kind::Core30, Kind::Core29, Kind::Knots29] {
+        let Some(mut stage) = stage(kind, &["-maxmempool=5"]).await else { continue };
+        let shape = Shape { members: 20, feerate: FeeRate::BROADCAST_MIN, version: TxVersion::Two, seed: 1 };
+        let mut case = Case::new(&mut stage, shape).await.unwrap();
+        stage.fill(FeeRate::from_sat_per_vb_u32(5)).await.unwrap();
+        let (tx, paid) = case.allocation();
+        let placed = case.place(&stage, tx, paid).await.unwrap();
+        agree_on("the allocation", &placed);
+        assert_eq!(placed.predicted.first_broken().map(|finding| finding.rule), Some(Rule::MempoolMinimum), "{kind}");
+        let policy = stage.policy().await.unwrap();
+        let close = case.factory_close(case.exact_fee()).unwrap();
+        let candidate = case.about(&close);
+        let judgement = policy.judge(case.model(), &candidate, case.exact_fee());
+        assert_eq!(judgement.binding(), Some(Rule::MempoolMinimum), "{kind}");
+        let smallest = judgement.smallest_fee().unwrap();
+        assert!(smallest > Amount::from_sat(971 * 5), "{kind}: {smallest}");
+        let measured = smallest_fee(&stage, &mut case, Some(smallest)).await.unwrap();
+        assert_eq!(measured.smallest, Some(smallest), "{kind}");
+        assert!(measured.refusal.unwrap().contains("mempool min fee not met"), "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_options_make_other_rules() {
+    let cases: [(Kind, &[&str], u32); 2] =
+        [(Kind::Core31, &["-limitclustercount=10"], 9), (Kind::Knots29, &["-mempooltruc=enforce"], 1)];
+    for (kind, args, most) in cases {
+        let Some(mut stage) = stage(kind, args).await else { continue };
+        let found = answer(&mut stage, &question(20, 20, TxVersion::Three)).await.unwrap();
+        assert_eq!(found.closes, if kind == Kind::Knots29 { most } else { 1 }, "{kind}");
+        let found_2 = answer(&mut stage, &question(20, 20, TxVersion::Two)).await.unwrap();
+        assert_eq!(found_2.closes, if kind == Kind::Knots29 { 20 } else { most }, "{kind}");
+        assert!(found.differences.is_empty() && found_2.differences.is_empty(), "{kind}: {found:?} {found_2:?}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use shopfloor::Kind;
 use shopfloor::node::provision::{self, Env, LocateError, Tool};
 use shopfloor::report::Verdict;
 use shopfloor::scenario::{self, Backend, Loaded, Options};
@@ -58,11 +59,13 @@ fn run(name: &str, loaded: &Loaded) -> Result<(), Failed> {
     }
 }
 
-/// Whether a kind of its nodes is left out by `SHOPFLOOR_KINDS`, or not installed where that names none.
+/// Whether a kind of its nodes is left out by `SHOPFLOOR_KINDS`; or not installed, where that names none and it is not the
+/// default kind.
 fn is_left_out(env: &Env, loaded: &Loaded) -> Result<bool, Failed> {
     let chosen = env.kinds()?;
     Ok(loaded.scenario.nodes.values().any(|node| match &chosen {
         Some(chosen) => !chosen.contains(&node.kind.0),
+        None if node.kind.0 == Kind::DEFAULT => false,
         None => matches!(provision::locate(env, Tool::Node(node.kind.0)), Err(LocateError::NotFound { .. })),
     }))
 }

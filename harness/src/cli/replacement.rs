@@ -38,6 +38,9 @@ pub(super) struct ReplacementArgs {
     /// several for a ladder
     #[arg(long, value_name = "FEE", default_value = "exact", value_parser = close_fee)]
     close_fee: CloseFee,
+    /// An option of the nodes, such as --arg=-incrementalrelayfee=0
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    arg: Vec<String>,
     /// What decides every key and nonce
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -72,7 +75,7 @@ pub(super) fn replacement(args: &ReplacementArgs) -> Result<Exit, AnyError> {
     let env = Env::from_process()?;
     if args.policy {
         let (found, missing) = each(args, async |kind| {
-            let mut stage = Stage::start(&env, kind, &[]).await?;
+            let mut stage = Stage::start(&env, kind, &args.arg).await?;
             Probed::of(&mut stage).await
         })?;
         show(args, "policy", &found, || replacement::probed_table(&found))?;
@@ -121,7 +124,7 @@ fn each<T>(args: &ReplacementArgs, ask: impl AsyncFn(Kind) -> Result<T, Stop>) -
 
 /// All questions to one kind.
 async fn ask(env: &Env, kind: Kind, args: &ReplacementArgs) -> Result<Vec<Answer>, Stop> {
-    let mut stage = Stage::start(env, kind, &[]).await?;
+    let mut stage = Stage::start(env, kind, &args.arg).await?;
     let policy = stage.policy().await?;
     let mut answers = Vec::new();
     for (version, feerate, members) in combinations(args) {

@@ -18,6 +18,6 @@ pub(crate) use process::logs;
 pub use process::{Node, NodeConfig, StartError, StopError};
 pub use rpc::{
     Acceptance, Block, BlockSubmission, BlockTransaction, ChainInfo, Ingredient, LinkError, LinkState, MempoolEntry,
-    MempoolFees, MempoolRates, Output, PackageSubmission, PackageTransaction, Peer, Rpc, RpcError, RpcErrorReason,
+    MempoolFees, MempoolRules, Output, PackageSubmission, PackageTransaction, Peer, Rpc, RpcError, RpcErrorReason,
     Submission, Unspent,
 };

@@ -1,14 +1,17 @@
 //! A node of one kind, with coins to fund factories from.
 
 use bitcoin::{Amount, FeeRate, Transaction, TxOut};
-use factory_core::replacement::Policy;
+use factory_core::replacement::{Limits, Policy, RelayRate};
 use factory_core::tx::funding::{self, Coin};
-use factory_core::{Factory, Terms};
+use factory_core::tx::size;
+use factory_core::{Factory, Terms, Wallet, fee};
 
 use crate::node::provision::{Env, Tool, Version};
 use crate::node::snapshot::{self, Snapshot};
-use crate::node::{Kind, Node, NodeConfig, Submission};
+use crate::node::{Kind, MempoolRules, Node, NodeConfig, Submission};
 use crate::run_dir::RunDir;
+use crate::seed;
+use crate::testbed::fill::{FULL, OUTPUTS, filler};
 use crate::testbed::{Stop, locate};
 
 /// What the fundings pay: enough for every kind.
@@ -30,7 +33,7 @@ impl Stage {
     /// # Errors
     ///
     /// [`Stop::Skip`], if its program is not there; [`Stop::Error`], if it does not start.
-    pub async fn start(env: &Env, kind: Kind, args: &[&str]) -> Result<Stage, Stop> {
+    pub async fn start(env: &Env, kind: Kind, args: &[String]) -> Result<Stage, Stop> {
         let program = locate(env, Tool::Node(kind))?;
         let cache = env.cache().map_err(error)?;
         let ports = cache.join("ports");
@@ -43,7 +46,7 @@ impl Stage {
             program: program.path.clone(),
             dir,
             ports,
-            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            args: args.to_vec(),
             time: snapshot.time() + snapshot::BLOCK_INTERVAL,
             listen: false,
         };
@@ -66,16 +69,22 @@ impl Stage {
         &self.node
     }
 
-    /// The rules of its mempool: those of its kind, with the feerates that it tells itself.
+    /// The rules of its mempool: those of its kind, with what the node tells of them itself. Before Core 31 nodes do not tell
+    /// the limits of ancestors and descendants.
     ///
     /// # Errors
     ///
     /// [`Stop::Error`], if it does not answer.
     pub async fn policy(&self) -> Result<Policy, Stop> {
-        let told = self.node.rpc().mempool_rates().await?;
-        let (incremental, relay_minimum, mempool_minimum) =
-            (told.incremental, told.relay_minimum, told.mempool_minimum);
-        Ok(Policy { incremental, relay_minimum, mempool_minimum, ..self.kind.policy() })
+        let MempoolRules { incremental, relay_minimum, mempool_minimum, cluster, truc } =
+            self.node.rpc().mempool_rules().await?;
+        let usual = self.kind.policy();
+        let limits = match cluster {
+            Some((count, vsize)) => Limits::Cluster { count, weight: vsize * 4 },
+            None => usual.limits,
+        };
+        let truc = truc.unwrap_or(usual.truc);
+        Ok(Policy { incremental, relay_minimum, mempool_minimum, limits, truc, ..usual })
     }
 
     /// Funds a factory, and mines a block with it and with everything else that the mempool holds.
@@ -107,6 +116,32 @@ impl Stage {
         self.put(&tx).await?;
         self.mine().await?;
         Ok(Coin { outpoint: bitcoin::OutPoint::new(tx.compute_txid(), 0), value })
+    }
+
+    /// Sends the node large transactions until what it asks of any other is above `feerate`. It has to have been started with
+    /// a small `-maxmempool`.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Error`], if no coin is left, or the node does not answer.
+    pub async fn fill(&mut self, feerate: FeeRate) -> Result<(), Stop> {
+        let receiver = Wallet::generate(&mut seed::stream(0, "filler"));
+        let vsize = size::funding(1, OUTPUTS).to_vbytes_ceil();
+        let lowest = fee(feerate, vsize).ok_or_else(|| error("the feerate is no amount"))?;
+        while self.node.rpc().mempool_rules().await?.mempool_minimum <= RelayRate::from(feerate) {
+            let coin = self.coins.pop().ok_or_else(|| error("no coin is left to fill the mempool with"))?;
+            // Each pays less than the one before, so that the last one is what there is no room for.
+            let paid = lowest + Amount::from_sat(self.coins.len() as u64);
+            let tx = filler(&snapshot::faucet(), coin, &receiver, paid);
+            let tx = tx.ok_or_else(|| error(format!("no coin can pay {paid}")))?;
+            match self.node.rpc().submit(tx.transaction()).await? {
+                Submission::Rejected(why) if !why.contains(FULL) => {
+                    return Err(error(format!("a transaction that is to fill the mempool was refused: {why}")));
+                }
+                Submission::Accepted | Submission::Rejected(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Mines a block with what is in the mempool.

@@ -14,7 +14,7 @@ pub fn told(answer: &Answer) -> String {
     let Answer { kind, version, members, closes, factory_close_vsize, .. } = answer;
     let held = match &answer.allocation_refused {
         Some(why) => format!("the mempool holds nothing: the allocation is refused ({why})"),
-        None => format!("the mempool holds the allocation and {closes} of {} closes", answer.closes_asked),
+        None => format!("the mempool holds the allocation and {closes} of {members} closes"),
     };
     line(format!("{kind}: {members} members, version {version}, {} sat/vB; {held}", answer.feerate_sat_per_vb));
     if let Some(why) = &answer.closes_refused {

@@ -14,9 +14,9 @@ use crate::scenario::check::SMALL_MEMPOOL;
 use crate::seed;
 
 /// As many outputs as keep a transaction of one input within the size that nodes relay (about 99,000 vB).
-const OUTPUTS: usize = 2_300;
+pub(crate) const OUTPUTS: usize = 2_300;
 /// What a node says to a transaction that would itself be the first to go.
-const FULL: &str = "mempool full";
+pub(crate) const FULL: &str = "mempool full";
 
 impl Testbed {
     /// Sends a node large transactions until it takes nothing any more at their feerate.
@@ -33,7 +33,7 @@ impl Testbed {
         let lowest = fee(wanted, vsize).ok_or_else(too_much)?;
         let faucet = snapshot::faucet();
         let receiver = Wallet::generate(&mut seed::stream(self.scenario.seed, "filler"));
-        while rpc.mempool_rates().await?.mempool_minimum <= RelayRate::from(wanted) {
+        while rpc.mempool_rules().await?.mempool_minimum <= RelayRate::from(wanted) {
             let left = self.coins.len();
             let coin = self.take_coin().map_err(|_| {
                 Stop::Fail(format!("{name} is not full, and no coin is left: expected `args: [{SMALL_MEMPOOL}]`"))
@@ -54,7 +54,7 @@ impl Testbed {
 }
 
 /// A large transaction that pays `fee`, if the coin holds as much.
-fn filler(faucet: &Wallet, coin: Coin, receiver: &Wallet, fee: Amount) -> Option<Complete> {
+pub(crate) fn filler(faucet: &Wallet, coin: Coin, receiver: &Wallet, fee: Amount) -> Option<Complete> {
     let each = coin.value.checked_sub(fee)? / OUTPUTS as u64;
     let rest = coin.value - fee - each * OUTPUTS as u64;
     let output = |value| TxOut { value, script_pubkey: receiver.script_pubkey().clone() };

@@ -50,7 +50,7 @@ pub fn spend(snapshot: &Snapshot, coin: usize, script: &ScriptBuf, feerate: u64)
     funding::build(&faucet(), &coins[coin..=coin], output, feerate).unwrap().transaction().clone()
 }
 
-/// Whether a kind's program is there. If somebody has asked for a kind that is not, that is an error.
+/// Whether a kind's program is there. If the default kind is not, or one that somebody has asked for, that is an error.
 pub fn is_there(kind: Kind) -> bool {
     let env = Env::from_process().unwrap();
     let chosen = env.kinds().unwrap();
@@ -60,7 +60,7 @@ pub fn is_there(kind: Kind) -> bool {
     }
     match provision::locate(&env, Tool::Node(kind)) {
         Ok(_) => true,
-        Err(LocateError::NotFound { .. }) if chosen.is_none() => {
+        Err(LocateError::NotFound { .. }) if chosen.is_none() && kind != Kind::DEFAULT => {
             eprintln!("skipped: {kind} is not installed");
             false
         }
@@ -73,7 +73,8 @@ pub async fn stage(kind: Kind, args: &[&str]) -> Option<Stage> {
     if !is_there(kind) {
         return None;
     }
-    Some(Stage::start(&Env::from_process().unwrap(), kind, args).await.unwrap())
+    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    Some(Stage::start(&Env::from_process().unwrap(), kind, &args).await.unwrap())
 }
 
 /// Asks `look` until it gives something; panics with `what` after [`PATIENCE`].

@@ -17,6 +17,8 @@ const REJECTED: [i32; 3] = [-25, -26, -27];
 const ALREADY_THERE: &str = "txn-already-in-mempool";
 /// What it says to one of which it has the same with another witness.
 const OTHER_WITNESS_THERE: &str = "txn-same-nonwitness-data-in-mempool";
+/// How Knots says that it holds version 3 to its topology.
+const TRUC_ENFORCED: &str = "enforce";
 /// What stands for the reason that a node does not give.
 const NO_REASON: &str = "the node gives no reason";
 
@@ -106,15 +108,19 @@ struct PackageTransactionResult {
     other: Option<Wtxid>,
 }
 
-/// The feerates that a node asks for, in satoshi per 1,000 virtual bytes.
+/// What a node tells of its mempool's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MempoolRates {
+pub struct MempoolRules {
     /// What a replacement pays for its own relay.
     pub incremental: RelayRate,
     /// The least that is relayed.
     pub relay_minimum: RelayRate,
     /// The least that gets into its mempool as full as it is.
     pub mempool_minimum: RelayRate,
+    /// How many transactions may be in a cluster, and how many vB they may have; told by kinds with a cluster mempool.
+    pub cluster: Option<(u64, u64)>,
+    /// Whether version 3 is held to its topology; told by kinds where that is an option.
+    pub truc: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -126,6 +132,11 @@ struct MempoolInfo {
     relay_minimum: Amount,
     #[serde(rename = "mempoolminfee", with = "bitcoin::amount::serde::as_btc")]
     mempool_minimum: Amount,
+    #[serde(rename = "limitclustercount")]
+    cluster_count: Option<u64>,
+    #[serde(rename = "limitclustersize")]
+    cluster_vsize: Option<u64>,
+    truc_policy: Option<String>,
 }
 
 impl Rpc {
@@ -134,18 +145,20 @@ impl Rpc {
         Ok(self.call::<MempoolInfo>("getmempoolinfo", Vec::new()).await?.loaded)
     }
 
-    /// The feerates that the node's mempool asks for at this moment.
+    /// What the node tells of its mempool's rules at this moment.
     ///
     /// # Errors
     ///
     /// [`RpcError`], if the node does not answer.
-    pub async fn mempool_rates(&self) -> Result<MempoolRates, RpcError> {
+    pub async fn mempool_rules(&self) -> Result<MempoolRules, RpcError> {
         let told: MempoolInfo = self.call("getmempoolinfo", Vec::new()).await?;
         let rate = |per_kilo: Amount| RelayRate(per_kilo.to_sat());
-        Ok(MempoolRates {
+        Ok(MempoolRules {
             incremental: rate(told.incremental),
             relay_minimum: rate(told.relay_minimum),
             mempool_minimum: rate(told.mempool_minimum),
+            cluster: told.cluster_count.zip(told.cluster_vsize),
+            truc: told.truc_policy.map(|policy| policy == TRUC_ENFORCED),
         })
     }
 

@@ -9,7 +9,7 @@ mod trace;
 pub use chain::{Block, BlockSubmission, BlockTransaction, ChainInfo, Ingredient, Output, Unspent};
 pub use client::{Rpc, RpcError, RpcErrorReason};
 pub use mempool::{
-    Acceptance, MempoolEntry, MempoolFees, MempoolRates, PackageSubmission, PackageTransaction, Submission,
+    Acceptance, MempoolEntry, MempoolFees, MempoolRules, PackageSubmission, PackageTransaction, Submission,
 };
 pub use peers::{LinkError, LinkState, Peer};
 pub(super) use trace::Trace;

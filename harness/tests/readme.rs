@@ -28,7 +28,11 @@ fn are_there() -> bool {
 fn shows(name: &str, block: &str, command: &str) {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let fresh = update_block(&readme, name, block).unwrap();
-    assert!(readme == fresh, "the README is out of date: `{command} --update README.md` writes this:\n{block}");
+    assert!(
+        readme == fresh,
+        "the README is out of date: `{command} --update README.md` writes this, with SHOPFLOOR_KINDS={}:\n{block}",
+        KINDS.map(Kind::name).join(",")
+    );
 }
 
 fn root() -> &'static Path {

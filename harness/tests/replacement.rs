@@ -166,6 +166,11 @@ async fn core_29_is_as_predicted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn core_28_is_as_predicted() {
+    combinations(Kind::Core28).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn knots_29_is_as_predicted() {
     combinations(Kind::Knots29).await;
 }
@@ -210,6 +215,11 @@ async fn core_29_at_every_boundary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn core_28_at_every_boundary() {
+    sizes(Kind::Core28).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn knots_29_at_every_boundary() {
     sizes(Kind::Knots29).await;
 }
@@ -223,6 +233,7 @@ async fn the_figures_that_are_known() {
         (Kind::Core31, 240, 19, 63),
         (Kind::Core30, 241, 19, 25),
         (Kind::Core29, 437, 13, 25),
+        (Kind::Core28, 437, 13, 25),
         (Kind::Knots29, 437, 13, 25),
     ];
     for (kind, smallest, last, most) in known {
@@ -243,7 +254,7 @@ async fn the_figures_that_are_known() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_relay_costs_nothing_a_tie_is_enough() {
-    for kind in [Kind::Core31, Kind::Core30, Kind::Core29, Kind::Knots29] {
+    for kind in Kind::ALL {
         let Some(mut stage) = stage(kind, &["-incrementalrelayfee=0"]).await else { continue };
         let found = answer(&mut stage, &question(20, 20, TxVersion::Two)).await.unwrap();
         assert!(found.differences.is_empty(), "{kind}: {found:?}");
@@ -254,7 +265,7 @@ async fn where_relay_costs_nothing_a_tie_is_enough() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_mempool_asks_for_its_own_minimum() {
-    for kind in [Kind::Core31, Kind::Core30, Kind::Core29, Kind::Knots29] {
+    for kind in Kind::ALL {
         let Some(mut stage) = stage(kind, &["-maxmempool=5"]).await else { continue };
         let shape = Shape { members: 20, feerate: FeeRate::BROADCAST_MIN, version: TxVersion::Two, seed: 1 };
         let mut case = Case::new(&mut stage, shape).await.unwrap();
@@ -347,7 +358,7 @@ async fn anchored(kind: Kind) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_anchored_allocation_evicts_the_factory_close_until_its_child_is_gone() {
-    for kind in [Kind::Core31, Kind::Core30, Kind::Core29, Kind::Knots29] {
+    for kind in Kind::ALL {
         anchored(kind).await;
     }
 }

@@ -19,6 +19,7 @@ pub mod cli;
 pub mod container;
 pub mod electrum;
 pub mod node;
+pub mod race;
 pub mod reaper;
 pub mod replacement;
 pub mod report;

@@ -61,13 +61,23 @@ pub struct Placed {
     pub found: Submission,
 }
 
-impl Case {
-    /// Funds a factory of this shape and mines a block.
+/// A factory that is still to be funded, with everybody's keys.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    terms: Terms,
+    operator: OperatorKeys,
+    members: Vec<MemberKeys>,
+    payout: Wallet,
+    random: ChaCha20Rng,
+}
+
+impl Draft {
+    /// A factory of this shape.
     ///
     /// # Errors
     ///
-    /// [`Stop::Fail`], if there can be no such factory; [`Stop::Error`], if the node fails.
-    pub async fn new(stage: &mut Stage, shape: Shape) -> Result<Case, Stop> {
+    /// [`Stop::Fail`], if there can be no such factory.
+    pub(crate) fn new(shape: Shape) -> Result<Draft, Stop> {
         let mut random = seed::stream(shape.seed, "replacement");
         let payout = Wallet::generate(&mut random);
         let script = payout.script_pubkey();
@@ -78,11 +88,40 @@ impl Case {
             Offer { version: shape.version, feerate: shape.feerate, close_fee: FeeRule::Exact, ..Offer::default() };
         let terms = members.iter().map(|keys| MemberTerms { public: keys.public(), capacity }).collect();
         let terms = Terms::new(offer, operator.public(), terms).map_err(|why| Stop::Fail(why.to_string()))?;
-        let factory = stage.fund(terms).await?;
-        let close = FactoryClose::new(&factory, vec![capacity / 2; members.len()]).map_err(error)?;
+        Ok(Draft { terms, operator, members, payout, random })
+    }
+
+    /// What its funding pays to.
+    pub(crate) fn output(&self) -> TxOut {
+        self.terms.factory_output()
+    }
+
+    /// The factory that `funding` makes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Error`], if the funding is not its own.
+    pub(crate) fn funded(self, funding: &Transaction) -> Result<Case, Stop> {
+        let Draft { terms, operator, members, payout, random } = self;
+        let factory = Factory::new(terms, funding).map_err(error)?;
+        let balances: Vec<Amount> = factory.terms().members().iter().map(|member| member.capacity / 2).collect();
+        let close = FactoryClose::new(&factory, balances).map_err(error)?;
         let rung = close.rungs().first().ok_or_else(|| Stop::Error("a factory close has no variant".to_owned()))?;
         let exact = (Transaction::clone(rung.transaction()), rung.fee());
         Ok(Case { factory, operator, members, payout, random, exact, model: Mempool::new(), placed: Vec::new() })
+    }
+}
+
+impl Case {
+    /// Funds a factory of this shape and mines a block.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::Fail`], if there can be no such factory; [`Stop::Error`], if the node fails.
+    pub async fn new(stage: &mut Stage, shape: Shape) -> Result<Case, Stop> {
+        let draft = Draft::new(shape)?;
+        let funding = stage.fund(draft.output()).await?;
+        draft.funded(&funding)
     }
 
     /// The fee of the allocation and of every close together.
@@ -154,7 +193,21 @@ impl Case {
         coin: Coin,
     ) -> Option<Transaction> {
         let parent = self.placed.iter().find(|tx| tx.compute_txid() == of.txid)?;
-        let output = parent.output.get(of.vout as usize)?;
+        self.spend(parent, of.vout, vsize, version, fee, coin)
+    }
+
+    /// Like [`descendant`](Self::descendant), for a parent that need not be in the mempool.
+    pub(crate) fn spend(
+        &self,
+        parent: &Transaction,
+        vout: u32,
+        vsize: u64,
+        version: TxVersion,
+        fee: Amount,
+        coin: Coin,
+    ) -> Option<Transaction> {
+        let of = OutPoint::new(parent.compute_txid(), vout);
+        let output = parent.output.get(vout as usize)?;
         if output.script_pubkey != *self.payout.script_pubkey() {
             return None;
         }

@@ -13,6 +13,7 @@ mod stage;
 mod text;
 
 pub use answer::{Answer, Offer, RuleRow};
+pub(crate) use case::Draft;
 pub use case::{Case, Placed, Shape};
 pub use measure::{Measured, answer, smallest_fee};
 pub use probe::{Probed, probed_table};

@@ -4,7 +4,7 @@ use bitcoin::{Amount, FeeRate, Transaction, TxOut};
 use factory_core::replacement::{Limits, Policy, RelayRate};
 use factory_core::tx::funding::{self, Coin};
 use factory_core::tx::size;
-use factory_core::{Factory, Terms, Wallet, fee};
+use factory_core::{Wallet, fee};
 
 use crate::node::provision::{Env, Tool, Version};
 use crate::node::snapshot::{self, Snapshot};
@@ -87,16 +87,16 @@ impl Stage {
         Ok(Policy { incremental, relay_minimum, mempool_minimum, limits, truc, ..usual })
     }
 
-    /// Funds a factory, and mines a block with it and with everything else that the mempool holds.
+    /// Pays to a factory's output, and mines a block with that and with everything else that the mempool holds.
     ///
     /// # Errors
     ///
     /// [`Stop::Error`], if the coins do not suffice or the node does not take them.
-    pub async fn fund(&mut self, terms: Terms) -> Result<Factory, Stop> {
-        let funding = self.pay(terms.factory_output(), FUNDING_RATE)?;
+    pub async fn fund(&mut self, output: TxOut) -> Result<Transaction, Stop> {
+        let funding = self.pay(output, FUNDING_RATE)?;
         self.put(&funding).await?;
         self.mine().await?;
-        Factory::new(terms, &funding).map_err(error)
+        Ok(funding)
     }
 
     /// A confirmed coin of the faucet's, counted from the last one. It is not taken: whoever spends it has to see to it that

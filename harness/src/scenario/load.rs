@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
 
 use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
@@ -127,6 +128,15 @@ impl Override {
 ///
 /// [`Invalid`] shows every problem that could be found, with its place.
 pub fn load(file: &Path, overrides: &[Override]) -> Result<Vec<Loaded>, Invalid> {
+    load_text(file, &read_text(file)?, overrides)
+}
+
+/// What is in a file that may be a scenario.
+///
+/// # Errors
+///
+/// [`Invalid`], if it cannot be read, or is no text.
+pub(crate) fn read_text(file: &Path) -> Result<String, Invalid> {
     // What is no scenario may be as long as a disk: no more is read than it takes to know.
     let mut bytes = Vec::new();
     let read = fs::File::open(file).and_then(|opened| opened.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
@@ -134,8 +144,7 @@ pub fn load(file: &Path, overrides: &[Override]) -> Result<Vec<Loaded>, Invalid>
         let problem = Problem { position: Some((1, 1)), ..Problem::in_general(format!("cannot be read: {error}")) };
         return Err(Invalid::new(file, "", vec![problem]));
     }
-    let text = String::from_utf8(bytes).map_err(|error| not_utf8(file, &error))?;
-    load_text(file, &text, overrides)
+    String::from_utf8(bytes).map_err(|error| not_utf8(file, &error))
 }
 
 /// Shows the first byte that is no text, with what stands in front of it.
@@ -156,6 +165,39 @@ fn not_utf8(file: &Path, error: &FromUtf8Error) -> Invalid {
 ///
 /// [`Invalid`] shows every problem that could be found, with its place.
 pub fn load_text(file: &Path, text: &str, overrides: &[Override]) -> Result<Vec<Loaded>, Invalid> {
+    let mut work = Work::default();
+    let loaded = |Cell { cell, said, document }: Cell<Scenario>| {
+        let lines = (0..said.steps.len())
+            .map(|step| document.get(&["steps".to_owned(), step.to_string()])?.position())
+            .map(|position| position.map(|(line, _)| line));
+        let lines = lines.collect();
+        let (file, text) = (file.to_owned(), text.to_owned());
+        Loaded { file, text, overrides: overrides.to_vec(), cell, scenario: said, lines }
+    };
+    let cells = cells(file, text, overrides, |scenario| check::problems(scenario, &mut work))?;
+    Ok(cells.into_iter().map(loaded).collect())
+}
+
+/// One cell of the matrix of a file.
+pub(crate) struct Cell<T> {
+    /// The values that it has, by their places.
+    pub(crate) cell: IndexMap<String, String>,
+    /// What the file says for it.
+    pub(crate) said: T,
+    document: Node,
+}
+
+/// Reads and checks a text, with `overrides` put in: once for each cell of its matrix.
+///
+/// # Errors
+///
+/// [`Invalid`] shows every problem that could be found, with its place.
+pub(crate) fn cells<T: DeserializeOwned>(
+    file: &Path,
+    text: &str,
+    overrides: &[Override],
+    mut check: impl FnMut(&T) -> Vec<Problem>,
+) -> Result<Vec<Cell<T>>, Invalid> {
     let invalid = |problems| Invalid::new(file, text, problems);
     if text.len() > MAX_BYTES {
         let message = format!("expected at most {MAX_BYTES} bytes, found {}", text.len());
@@ -172,7 +214,6 @@ pub fn load_text(file: &Path, text: &str, overrides: &[Override]) -> Result<Vec<
         let position = matrix.as_ref().and_then(Node::position);
         return Err(invalid(vec![Problem { position, path: vec!["matrix".to_owned()], message }]));
     }
-    let mut work = Work::default();
     // What is wrong in every cell alike is said once.
     let mut add = |problem: Problem| {
         let alike = |known: &Problem| (&known.path, &known.message) == (&problem.path, &problem.message);
@@ -194,15 +235,8 @@ pub fn load_text(file: &Path, text: &str, overrides: &[Override]) -> Result<Vec<
         for change in overrides {
             change.apply(&mut document).map_err(|problem| invalid(vec![problem]))?;
         }
-        match scenario(&document, &mut work) {
-            Ok(scenario) => {
-                let lines = (0..scenario.steps.len())
-                    .map(|step| document.get(&["steps".to_owned(), step.to_string()])?.position())
-                    .map(|position| position.map(|(line, _)| line));
-                let lines = lines.collect();
-                let (file, text) = (file.to_owned(), text.to_owned());
-                cells.push(Loaded { file, text, overrides: overrides.to_vec(), cell, scenario, lines });
-            }
+        match read_cell(&document, &mut check) {
+            Ok(said) => cells.push(Cell { cell, said, document }),
             Err(found) => found.into_iter().for_each(|problem| add(problem.caused_by(overrides))),
         }
     }
@@ -210,8 +244,8 @@ pub fn load_text(file: &Path, text: &str, overrides: &[Override]) -> Result<Vec<
 }
 
 /// Reads and checks one cell.
-fn scenario(document: &Node, work: &mut Work) -> Result<Scenario, Vec<Problem>> {
-    let scenario: Scenario = read::read(document).map_err(|error| {
+fn read_cell<T: DeserializeOwned>(document: &Node, check: impl FnOnce(&T) -> Vec<Problem>) -> Result<T, Vec<Problem>> {
+    let said: T = read::read(document).map_err(|error| {
         let path: Vec<String> = error.path().iter().filter_map(segment).collect();
         let message = error.inner().to_string();
         // A key that may not be there is shown where it stands, and not where the map around it begins.
@@ -221,9 +255,9 @@ fn scenario(document: &Node, work: &mut Work) -> Result<Scenario, Vec<Problem>> 
         });
         vec![Problem { position, path, message }.located(document)]
     })?;
-    let problems = check::problems(&scenario, work);
+    let problems = check(&said);
     match problems.is_empty() {
-        true => Ok(scenario),
+        true => Ok(said),
         false => Err(problems.into_iter().map(|problem| problem.located(document)).collect()),
     }
 }

@@ -16,6 +16,8 @@ mod wording;
 mod tests;
 
 pub(crate) use language::{channel_of, listed};
+#[allow(unused_imports)]
+pub(crate) use load::{Cell, cells, read_text};
 
 pub use language::{
     Backend, Broadcast, ChainView, CloseFee, Crash, Expect, ExpectStates, FactorySpec, FallBack, Fill, Htlc, Judgement,
@@ -28,5 +30,6 @@ pub use problem::{Invalid, Problem};
 pub use run::{Options, run};
 pub use schema::schema;
 pub use value::{
-    Count, KindName, Named, PartyName, Premium, Rate, Sat, Seconds, Size, TransactionName, TxPattern, Txs, Who,
+    BlockWeight, Count, KindName, Named, PartyName, Percent, Premium, Rate, Sat, Seconds, Size, Span, TransactionName,
+    TxPattern, Txs, Who,
 };

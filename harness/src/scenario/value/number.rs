@@ -129,7 +129,7 @@ impl FromStr for Seconds {
 }
 
 /// The number without the underscores that part its digits.
-fn digits(text: &str) -> Option<String> {
+pub(super) fn digits(text: &str) -> Option<String> {
     let text = text.trim();
     let sound = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let unsigned = text.strip_prefix('-').unwrap_or(text);

@@ -1,12 +1,19 @@
 //! Which side do miners mine? Experiments in which both sides of a factory are published, and miners with shares of the hash
 //! power and policies of their own decide.
 
+mod course;
+mod draws;
+mod fast;
 mod item;
 mod language;
+mod model;
 mod nodes;
 mod record;
+mod setup;
 #[allow(dead_code)]
 mod sides;
+#[cfg(test)]
+mod tests;
 
 pub use item::{Facts, Item, Sides};
 pub use language::{
@@ -15,3 +22,4 @@ pub use language::{
 };
 pub use nodes::{BlockId, Nodes};
 pub use record::{Judgement, Margin, Trial};
+

@@ -216,6 +216,7 @@ mod tests {
         assert_eq!(rule(&Policy::CORE_30, &crowded), Err(Rule::ConflictTopology));
         assert_eq!(rule(&Policy::CORE_31, &crowded), Ok(907));
         package.child.parents = vec![1];
+        package.parent_fee = Amount::from_sat(210);
         assert_eq!(smallest(&Policy::KNOTS_29, &crowded, &package), Err(Rule::PackageParents));
     }
 

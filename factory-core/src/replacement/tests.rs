@@ -201,6 +201,20 @@ fn before_core_30_feerates_are_cut_before_they_are_compared() {
     };
     assert_eq!(smallest(Policy::CORE_29), 30_040);
     assert_eq!(smallest(Policy::CORE_30), 30_031);
+    // What is a whole number already is not enough.
+    let mut whole = Mempool::new();
+    whole.push(Entry { fee: Amount::from_sat(999), weight: Weight::from_wu(1_332), version: 2, parents: vec![] });
+    let [cut, exact] = [Policy::CORE_29, Policy::CORE_30]
+        .map(|policy| policy.judge(&whole, &candidate, Amount::ZERO).smallest_fee().unwrap().to_sat());
+    assert_eq!([cut, exact], [30_010, 30_001]);
+}
+
+#[test]
+fn a_node_may_ask_less_of_a_replacement_than_of_what_it_relays() {
+    let free = Policy { incremental: super::RelayRate(0), ..Policy::CORE_29 };
+    let case = Case::new(20, 20, 2);
+    assert!(case.accepts_exact(&free));
+    assert_eq!(case.smallest(&free), case.exact().to_sat());
 }
 
 #[test]

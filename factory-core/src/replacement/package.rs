@@ -135,7 +135,7 @@ mod tests {
     use bitcoin::Weight;
 
     use super::*;
-    use crate::replacement::Entry;
+    use crate::replacement::{Entry, RelayRate};
 
     fn candidate(vsize: u64, conflicts: Vec<usize>, dust: usize) -> Candidate {
         Candidate {
@@ -279,6 +279,47 @@ mod tests {
         let limits = |count, weight| Policy { limits: Limits::Cluster { count, weight }, ..Policy::CORE_31 };
         assert_eq!(smallest(&limits(1, 404_000), &empty, &uneven), Err(Rule::ClusterCount));
         assert_eq!(smallest(&limits(2, 403_999), &empty, &uneven), Err(Rule::ClusterWeight));
+    }
+
+    #[test]
+    fn a_package_pays_each_minimum_for_both() {
+        let (_, mut package) = anchored();
+        package.parent.conflicts.clear();
+        let empty = Mempool::new();
+        assert_eq!(smallest(&Policy::CORE_31, &empty, &package), Ok(33));
+        assert_eq!(smallest(&Policy::CORE_29, &empty, &package), Ok(330));
+        let full = Policy { mempool_minimum: RelayRate(5_000), ..Policy::CORE_31 };
+        assert_eq!(smallest(&full, &empty, &package), Ok(5 * 330));
+        let judgement = full.judge_package(&empty, &package, Amount::ZERO);
+        assert_eq!(judgement.binding(), Some(Rule::MempoolMinimum));
+    }
+
+    #[test]
+    fn each_limit_holds_for_packages() {
+        let (mempool, package) = anchored();
+        let with = |change: &dyn Fn(&mut Package)| {
+            let mut changed = package.clone();
+            change(&mut changed);
+            smallest(&Policy::CORE_30, &mempool, &changed)
+        };
+        assert!(with(&|package| package.parent.weight = Weight::from_wu(40_000)).is_ok());
+        assert_eq!(with(&|package| package.parent.weight = Weight::from_wu(40_001)), Err(Rule::Truc));
+        let of_version_2 = |package: &mut Package| {
+            (package.parent.version, package.parent.dust, package.parent_fee) = (2, 0, Amount::from_sat(210));
+        };
+        assert_eq!(with(&of_version_2), Err(Rule::Truc));
+        assert_eq!(with(&|package| package.parent.parents = vec![0]), Err(Rule::Truc));
+        assert_eq!(with(&|package| package.parent.leaves_dust = true), Err(Rule::DustSpent));
+        let mut crowd = mempool.clone();
+        let first = crowd.entries()[0].clone();
+        for _ in 0..100 {
+            crowd.push(first.clone());
+        }
+        let evicting = |many| Package { parent: candidate(210, (0..many).collect(), 1), ..package.clone() };
+        for policy in [Policy::CORE_30, Policy::CORE_31] {
+            assert!(smallest(&policy, &crowd, &evicting(100)).is_ok());
+            assert_eq!(smallest(&policy, &crowd, &evicting(101)), Err(Rule::Evicted));
+        }
     }
 
     #[test]

@@ -260,6 +260,14 @@ fn sizes_are_limited_to_the_last_virtual_byte() {
         assert_eq!(refused(&policy, 90_000, 11_000, 2), None);
         assert_eq!(refused(&policy, 90_000, 11_001, 2), Some(rule));
     }
+    // Clusters are weighed to the last weight unit.
+    let mut case = Case { mempool: Mempool::new(), members: 3, version: 2 };
+    case.push(90_000, vec![]);
+    let judge = |weight| {
+        let candidate = Candidate { weight: Weight::from_wu(weight), ..case.next_close() };
+        Policy::CORE_31.judge(&case.mempool, &candidate, Amount::ONE_BTC).accepted()
+    };
+    assert!(judge(44_000) && !judge(44_001));
     // A child of version 3: 1,000 vB.
     assert_eq!(refused(&Policy::CORE_31, 200, 1_000, 3), None);
     assert_eq!(refused(&Policy::CORE_31, 200, 1_001, 3), Some(Rule::Truc));

@@ -4,8 +4,9 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
+use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, TxOut};
 use factory_core::replacement::Rule;
+use factory_core::tx::funding::Coin;
 use factory_core::tx::transfer;
 use factory_core::{TxVersion, fee};
 use rand_core::Rng as _;
@@ -269,7 +270,13 @@ async fn a_full_mempool_asks_for_its_own_minimum() {
         let Some(mut stage) = stage(kind, &["-maxmempool=5"]).await else { continue };
         let shape = Shape { members: 20, feerate: FeeRate::BROADCAST_MIN, version: TxVersion::Two, seed: 1 };
         let mut case = Case::new(&mut stage, shape).await.unwrap();
+        let mut restricted = Case::new(&mut stage, Shape { version: TxVersion::Three, ..shape }).await.unwrap();
         stage.fill(FeeRate::from_sat_per_vb_u32(5)).await.unwrap();
+        // Which minimum a fee below both is refused for depends on the version and on the node.
+        for case in [&mut case, &mut restricted] {
+            let close = case.factory_close(Amount::from_sat(10)).unwrap();
+            agree_on(&format!("{kind}: 10 sat"), &case.place(&stage, close, Amount::from_sat(10)).await.unwrap());
+        }
         let (tx, paid) = case.allocation();
         let placed = case.place(&stage, tx, paid).await.unwrap();
         agree_on("the allocation", &placed);
@@ -312,7 +319,7 @@ async fn anchored(kind: Kind) {
     let close = case.factory_close(exact).unwrap();
     assert_eq!(case.place(&stage, close.clone(), exact).await.unwrap().found, Submission::Accepted);
 
-    let allocation = case.anchored_allocation();
+    let allocation = case.anchored_allocation(Amount::ZERO).unwrap();
     let policy = stage.policy().await.unwrap();
     let child = |fee| case.anchor_child(&allocation, &coin, fee).unwrap();
     let package = case.package(&allocation, &child(Amount::ZERO));
@@ -360,5 +367,115 @@ async fn anchored(kind: Kind) {
 async fn an_anchored_allocation_evicts_the_factory_close_until_its_child_is_gone() {
     for kind in Kind::ALL {
         anchored(kind).await;
+    }
+}
+
+/// An allocation that pays nothing and its paying child: in both versions, with an anchor that is dust and one that is not,
+/// with a factory close to evict and without.
+async fn packages(kind: Kind, args: &[&str], expected: usize) {
+    let Some(mut stage) = stage(kind, args).await else { return };
+    let mut taken = 0;
+    for number in 0..8 {
+        let version = if number & 1 == 0 { TxVersion::Two } else { TxVersion::Three };
+        let anchor = Amount::from_sat(if number & 2 == 0 { 0 } else { 240 });
+        let what = format!("{kind}, version {version}, an anchor of {anchor}, {number}");
+        let shape = Shape { members: 3, feerate: FeeRate::from_sat_per_vb_u32(5), version, seed: number };
+        let coin = stage.coin(Amount::from_sat(100_000)).await.unwrap();
+        let mut case = Case::new(&mut stage, shape).await.unwrap();
+        if number & 4 != 0 {
+            let exact = case.exact_fee();
+            let close = case.factory_close(exact).unwrap();
+            assert_eq!(case.place(&stage, close, exact).await.unwrap().found, Submission::Accepted, "{what}");
+        }
+        let allocation = case.anchored_allocation(anchor).unwrap();
+        let child = |fee| case.anchor_child(&allocation, &coin, fee).unwrap();
+        let package = case.package(&allocation, &child(Amount::ZERO));
+        let policy = stage.policy().await.unwrap();
+        let smallest = policy.judge_package(case.model(), &package, Amount::ZERO).smallest_fee();
+        let fees = smallest.map_or(vec![Amount::from_sat(50_000)], |fee| vec![fee - Amount::ONE_SAT, fee]);
+        for fee in fees {
+            let predicted = policy.judge_package(case.model(), &package, fee);
+            let answer = stage.node().rpc().submit_package(&[allocation.clone(), child(fee)]).await.unwrap();
+            let accepted = answer.transactions.iter().all(|tx| tx.outcome == Submission::Accepted);
+            let words = format!("{answer:?}");
+            let broken = predicted.first_broken().map(|finding| finding.rule.package_reject_reason());
+            agree(&format!("{what}: at {fee}"), broken, (!accepted).then_some(&words));
+            taken += usize::from(accepted);
+        }
+        stage.mine().await.unwrap();
+    }
+    assert_eq!(taken, expected, "{kind}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_are_as_predicted() {
+    // Before Core 31 only version 3 may pay less than is relayed.
+    packages(Kind::Core31, &[], 8).await;
+    for kind in [Kind::Core30, Kind::Core29, Kind::Core28] {
+        packages(kind, &[], 4).await;
+    }
+    // Knots takes no dust, and nothing that pays too little, unless it is told what version 3 is.
+    packages(Kind::Knots29, &[], 0).await;
+    packages(Kind::Knots29, &["-mempooltruc=enforce"], 2).await;
+}
+
+fn to_faucet(value: Amount) -> TxOut {
+    TxOut { value, script_pubkey: faucet().script_pubkey().clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_spends_its_own_conflict_is_refused_whatever_it_pays() {
+    for kind in Kind::ALL {
+        let Some(mut stage) = stage(kind, &[]).await else { continue };
+        let coin = stage.coin(Amount::from_sat(100_000)).await.unwrap();
+        let shape = Shape { members: 1, feerate: FeeRate::BROADCAST_MIN, version: TxVersion::Two, seed: 1 };
+        let mut case = Case::new(&mut stage, shape).await.unwrap();
+        let value = Amount::from_sat(99_000);
+        let first = transfer::build(&[(&faucet(), coin.clone())], TxVersion::Two, vec![to_faucet(value)]).unwrap();
+        let output = Coin { outpoint: OutPoint::new(first.txid(), 0), value };
+        let paid = coin.value - value;
+        agree_on("the first", &case.place(&stage, first.transaction().as_ref().clone(), paid).await.unwrap());
+        for fee in [300, 50_000].map(Amount::from_sat) {
+            let left = vec![to_faucet(coin.value + value - fee)];
+            let coins = [(&faucet(), coin.clone()), (&faucet(), output.clone())];
+            let second = transfer::build(&coins, TxVersion::Two, left).unwrap();
+            let placed = case.place(&stage, second.transaction().as_ref().clone(), fee).await.unwrap();
+            agree_on(&format!("{kind}: at {fee}"), &placed);
+            assert_ne!(placed.found, Submission::Accepted, "{kind}: at {fee}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_evicts_an_anchors_child_has_to_spend_the_anchor() {
+    for kind in Kind::ALL {
+        // Knots takes no anchor that is dust.
+        let Some(mut stage) = stage(kind, &[]).await.filter(|_| kind != Kind::Knots29) else { continue };
+        let [coin, other] =
+            [stage.coin(Amount::from_sat(100_000)).await.unwrap(), stage.coin(Amount::ONE_SAT * 50_000).await.unwrap()];
+        let shape = Shape { members: 1, feerate: FeeRate::BROADCAST_MIN, version: TxVersion::Three, seed: 1 };
+        let mut case = Case::new(&mut stage, shape).await.unwrap();
+        let anchor = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_p2a() };
+        let outputs = vec![to_faucet(coin.value), anchor];
+        let parent = transfer::build(&[(&faucet(), coin.clone())], TxVersion::Three, outputs).unwrap();
+        let output = Coin { outpoint: OutPoint::new(parent.txid(), 0), value: coin.value };
+        let parent = parent.transaction().as_ref().clone();
+        let fee = Amount::from_sat(500);
+        let child = case.anchor_child(&parent, &other, fee).unwrap();
+        let answer = stage.node().rpc().submit_package(&[parent.clone(), child.clone()]).await.unwrap();
+        assert_eq!(answer.message, "success", "{kind}");
+        case.enter(parent.clone(), Amount::ZERO);
+        case.enter(child, fee);
+
+        let fee = Amount::from_sat(5_000);
+        let left = vec![to_faucet(output.value - fee)];
+        let leaving = transfer::build(&[(&faucet(), output.clone())], TxVersion::Three, left).unwrap();
+        let placed = case.place(&stage, leaving.transaction().as_ref().clone(), fee).await.unwrap();
+        agree_on(&format!("{kind}: what leaves the anchor"), &placed);
+        assert_ne!(placed.found, Submission::Accepted, "{kind}");
+        let both = case.anchor_child(&parent, &output, fee).unwrap();
+        let placed = case.place(&stage, both, fee).await.unwrap();
+        agree_on(&format!("{kind}: what spends the anchor"), &placed);
+        assert_eq!(placed.found, Submission::Accepted, "{kind}");
     }
 }

@@ -223,6 +223,9 @@ mod tests {
         assert!(!improves(&[chunk(197, 197)], &[chunk(197, 197)]));
         assert!(improves(&[chunk(10, 10)], &[]));
         assert!(!improves(&[chunk(0, 10)], &[]));
+        // Smaller, and less in the end.
+        assert!(improves(&[chunk(20, 10)], &[chunk(20, 20)]));
+        assert!(!improves(&[chunk(19, 10)], &[chunk(20, 20)]));
         // More in the end, and less at first.
         assert!(!improves(&[chunk(30, 20)], &[chunk(20, 10), chunk(1, 10)]));
     }

@@ -10,6 +10,9 @@ use super::{Candidate, Finding, Judgement, Limits, Mempool, Policy, Quality, Req
 /// The heaviest transaction that is relayed, in weight units.
 const MAX_WEIGHT: u64 = 400_000;
 
+/// The heaviest package that is relayed, in weight units.
+pub(super) const PACKAGE_MAX_WEIGHT: u64 = 404_000;
+
 /// The largest transaction of version 3, in virtual bytes, and the largest that spends an unconfirmed one (BIP 431).
 pub(super) const TRUC_MAX_VSIZE: u64 = 10_000;
 pub(super) const TRUC_CHILD_MAX_VSIZE: u64 = 1_000;
@@ -26,13 +29,16 @@ impl Policy {
         findings.push(Finding { rule: Rule::Dust, requires: self.dust(candidate.dust) });
         let mut add = |rule, requires| findings.push(Finding { rule, requires });
 
+        let relayed = (Rule::RelayMinimum, Requires::Fee(self.relay_minimum.fee(vsize)));
         // A mempool that has not been full asks for nothing of its own, and tells the relay's minimum as its own.
-        if self.mempool_minimum > self.relay_minimum {
-            add(Rule::MempoolMinimum, Requires::Fee(self.mempool_minimum.fee(vsize)));
+        let full = (self.mempool_minimum > self.relay_minimum)
+            .then(|| (Rule::MempoolMinimum, Requires::Fee(self.mempool_minimum.fee(vsize))));
+        let minima = if self.pays_for_itself(candidate) { [Some(relayed), full] } else { [full, Some(relayed)] };
+        for (rule, requires) in minima.into_iter().flatten() {
+            add(rule, requires);
         }
-        add(Rule::RelayMinimum, Requires::Fee(self.relay_minimum.fee(vsize)));
         if let Limits::Chain { count, vsize } = self.limits {
-            let carved_out = candidate.vsize() <= CARVE_OUT_VSIZE && !(self.truc && candidate.version == 3);
+            let carved_out = candidate.vsize() <= CARVE_OUT_VSIZE && !self.restricts(candidate);
             for (rule, limit, found) in chain(mempool, candidate, &conflicts, carved_out, count, vsize) {
                 add(rule, Requires::AtMost { limit, found });
             }
@@ -48,8 +54,9 @@ impl Policy {
             let ancestors = mempool.ancestors(candidate.parents.iter().copied());
             let against =
                 ancestors.iter().any(|one| conflicts.contains(one)).then_some("it spends what it would evict");
-            add(Rule::SpendsNoConflict, Requires::Nothing(against));
+            let disjoint = (Rule::SpendsNoConflict, Requires::Nothing(against));
             if let Quality::AboveConflicts { cut } = self.quality {
+                add(disjoint.0, disjoint.1.clone());
                 let above = conflicts.iter().map(|&conflict| above(mempool, conflict, vsize, cut)).max();
                 add(Rule::FeerateAboveConflicts, Requires::Fee(above.unwrap_or(Amount::ZERO)));
             }
@@ -69,11 +76,26 @@ impl Policy {
                 let size = Size::Weight(candidate.weight.to_wu());
                 let least = diagram(mempool, &candidate.parents, size, &evicted);
                 add(Rule::Diagram, Requires::Fee(least));
+                add(disjoint.0, disjoint.1);
             }
         } else {
             self.cluster(mempool, candidate, &BTreeSet::new(), &mut add);
         }
+        if candidate.leaves_dust {
+            add(Rule::DustSpent, Requires::Nothing(Some("it leaves dust of its parent")));
+        }
         Judgement { fee, findings }
+    }
+
+    /// Whether a transaction has to pay the relay's minimum by itself, even in a package: before cluster mempool, since its
+    /// child may go and leave it. Those of version 3 need not, where that is enforced.
+    pub(super) fn pays_for_itself(&self, candidate: &Candidate) -> bool {
+        self.quality != Quality::Diagram && !self.restricts(candidate)
+    }
+
+    /// Whether it is held to the topology of version 3.
+    fn restricts(&self, candidate: &Candidate) -> bool {
+        self.truc && candidate.version == 3
     }
 
     pub(super) fn standardness(&self, candidate: &Candidate) -> Vec<Finding> {

@@ -13,7 +13,9 @@
 //! let allocation = mempool.push(Entry {
 //!     fee: Amount::from_sat(197), weight: Weight::from_wu(197 * 4), version: 2, parents: vec![],
 //! });
-//! let close = Candidate { weight: Weight::from_wu(240 * 4), version: 2, parents: vec![], conflicts: vec![allocation], dust: 0 };
+//! let close = Candidate {
+//!     weight: Weight::from_wu(240 * 4), version: 2, parents: vec![], conflicts: vec![allocation], dust: 0, leaves_dust: false,
+//! };
 //! let smallest = |policy: Policy| policy.judge(&mempool, &close, Amount::ZERO).smallest_fee().unwrap().to_sat();
 //! assert_eq!(smallest(Policy::CORE_31), 240); // the diagram: equal feerate passes
 //! assert_eq!(smallest(Policy::CORE_30), 241); // strictly above the allocation's feerate
@@ -52,6 +54,8 @@ pub struct Candidate {
     pub conflicts: Vec<usize>,
     /// How many of its outputs are dust.
     pub dust: usize,
+    /// Whether it spends from an unconfirmed transaction that has dust, and leaves that dust unspent.
+    pub leaves_dust: bool,
 }
 
 impl Candidate {

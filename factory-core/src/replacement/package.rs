@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bitcoin::Amount;
 
-use super::judge::{Size, TRUC_CHILD_MAX_VSIZE, TRUC_MAX_VSIZE, diagram, number, smallest_above};
-use super::{Candidate, Finding, Judgement, Mempool, Policy, Quality, Requires, Rule};
+use super::judge::{PACKAGE_MAX_WEIGHT, Size, TRUC_CHILD_MAX_VSIZE, TRUC_MAX_VSIZE, diagram, number, smallest_above};
+use super::{Candidate, Finding, Judgement, Limits, Mempool, Policy, Quality, Requires, Rule};
 
 /// A parent that does not get in alone, and the child that pays for both.
 ///
@@ -17,10 +17,8 @@ pub struct Package {
     pub parent: Candidate,
     /// What the parent pays by itself.
     pub parent_fee: Amount,
-    /// Its child. What it spends of its parent is not among [`Candidate::parents`].
+    /// Its child. Its parent here is not among its [`Candidate::parents`], but counts for [`Candidate::leaves_dust`].
     pub child: Candidate,
-    /// Whether the child spends all the parent's dust.
-    pub spends_dust: bool,
 }
 
 impl Package {
@@ -38,7 +36,10 @@ impl Policy {
         let vsize = package.vsize();
         // What the parent pays, the child need not.
         let rest = |total: Amount| Requires::Fee(total.checked_sub(*parent_fee).unwrap_or(Amount::ZERO));
-        let mut findings = [self.standardness(parent), self.standardness(child)].concat();
+        let weight = parent.weight + child.weight;
+        let light = Requires::AtMost { limit: PACKAGE_MAX_WEIGHT, found: weight.to_wu() };
+        let mut findings = vec![Finding { rule: Rule::PackageWeight, requires: light }];
+        findings.extend([self.standardness(parent), self.standardness(child)].concat());
         let mut add = |rule, requires| findings.push(Finding { rule, requires });
 
         add(
@@ -50,6 +51,14 @@ impl Policy {
             },
         );
         add(Rule::Dust, self.dust(child.dust));
+        if self.pays_for_itself(parent) {
+            let too_little = *parent_fee < self.relay_minimum.fee(parent.vsize());
+            let against = too_little.then_some("the parent pays too little by itself");
+            add(Rule::RelayMinimum, Requires::Nothing(against));
+        }
+        if self.pays_for_itself(child) {
+            add(Rule::RelayMinimum, Requires::Fee(self.relay_minimum.fee(child.vsize())));
+        }
         let conflicts: BTreeSet<usize> = parent.conflicts.iter().chain(&child.conflicts).copied().collect();
         let parents: BTreeSet<usize> = parent.parents.iter().chain(&child.parents).copied().collect();
         if self.truc {
@@ -59,6 +68,9 @@ impl Policy {
             add(Rule::MempoolMinimum, rest(self.mempool_minimum.fee(vsize)));
         }
         add(Rule::RelayMinimum, rest(self.relay_minimum.fee(vsize)));
+        if let Limits::Chain { vsize: limit, .. } = self.limits {
+            add(Rule::AncestorSize, Requires::AtMost { limit, found: vsize });
+        }
         // A package that replaces nothing may have other ancestors. Such a one is not judged here.
         add(Rule::PackageParents, Requires::AtMost { limit: 0, found: number(parents.len()) });
         if !conflicts.is_empty() {
@@ -68,16 +80,20 @@ impl Policy {
             add(Rule::AbsoluteFee, rest(fees));
             add(Rule::RelayPayment, rest(fees + self.incremental.fee(vsize)));
             add(Rule::PackageFeerate, Requires::Fee(self.above_parent(package)));
-            let weight = Size::Weight((parent.weight + child.weight).to_wu());
-            let size = if self.quality == Quality::Diagram { weight } else { Size::Virtual(vsize) };
-            if self.quality != Quality::Diagram {
+            let size = if self.quality == Quality::Diagram {
+                Size::Weight(weight.to_wu())
+            } else {
                 add(Rule::ConflictTopology, Requires::Nothing(relatives(mempool, &evicted)));
-            }
+                Size::Virtual(vsize)
+            };
             add(Rule::Diagram, rest(diagram(mempool, &[], size, &evicted)));
         }
-        if parent.dust > 0 {
-            let against = (!package.spends_dust).then_some("the child leaves dust of its parent");
-            add(Rule::DustSpent, Requires::Nothing(against));
+        if let Limits::Cluster { count, weight: limit } = self.limits {
+            add(Rule::ClusterCount, Requires::AtMost { limit: count, found: 2 });
+            add(Rule::ClusterWeight, Requires::AtMost { limit, found: weight.to_wu() });
+        }
+        if parent.leaves_dust || child.leaves_dust {
+            add(Rule::DustSpent, Requires::Nothing(Some("one of them leaves dust of its parent")));
         }
         Judgement { fee: child_fee, findings }
     }
@@ -119,10 +135,17 @@ mod tests {
     use bitcoin::Weight;
 
     use super::*;
-    use crate::replacement::Entry;
+    use crate::replacement::{Entry, RelayRate};
 
     fn candidate(vsize: u64, conflicts: Vec<usize>, dust: usize) -> Candidate {
-        Candidate { weight: Weight::from_wu(4 * vsize), version: 3, parents: vec![], conflicts, dust }
+        Candidate {
+            weight: Weight::from_wu(4 * vsize),
+            version: 3,
+            parents: vec![],
+            conflicts,
+            dust,
+            leaves_dust: false,
+        }
     }
 
     /// A factory close of three members in the mempool, and the allocation with an anchor and no fee that would evict it.
@@ -131,7 +154,7 @@ mod tests {
         let (fee, weight) = (Amount::from_sat(659), Weight::from_wu(4 * 240));
         let close = mempool.push(Entry { fee, weight, version: 3, parents: vec![] });
         let (parent, child) = (candidate(210, vec![close], 1), candidate(120, vec![], 0));
-        (mempool, Package { parent, parent_fee: Amount::ZERO, child, spends_dust: true })
+        (mempool, Package { parent, parent_fee: Amount::ZERO, child })
     }
 
     fn smallest(policy: &Policy, mempool: &Mempool, package: &Package) -> Result<u64, Rule> {
@@ -162,7 +185,8 @@ mod tests {
         let (mempool, package) = anchored();
         let paying = Package { parent_fee: Amount::from_sat(1), ..package.clone() };
         assert_eq!(smallest(&Policy::CORE_31, &mempool, &paying), Err(Rule::Dust));
-        let leaving = Package { spends_dust: false, ..package.clone() };
+        let mut leaving = package.clone();
+        leaving.child.leaves_dust = true;
         assert_eq!(smallest(&Policy::CORE_31, &mempool, &leaving), Err(Rule::DustSpent));
         let mut dusty = package.clone();
         dusty.child.dust = 1;
@@ -192,6 +216,7 @@ mod tests {
         assert_eq!(rule(&Policy::CORE_30, &crowded), Err(Rule::ConflictTopology));
         assert_eq!(rule(&Policy::CORE_31, &crowded), Ok(907));
         package.child.parents = vec![1];
+        package.parent_fee = Amount::from_sat(210);
         assert_eq!(smallest(&Policy::KNOTS_29, &crowded, &package), Err(Rule::PackageParents));
     }
 
@@ -208,6 +233,96 @@ mod tests {
     }
 
     #[test]
+    fn before_cluster_mempool_only_version_3_may_pay_less_than_is_relayed() {
+        let (mempool, mut package) = anchored();
+        (package.parent.dust, package.parent.version, package.child.version) = (0, 2, 2);
+        assert_eq!(smallest(&Policy::CORE_31, &mempool, &package), Ok(907));
+        assert_eq!(smallest(&Policy::CORE_30, &mempool, &package), Err(Rule::RelayMinimum));
+        // Knots does not know version 3, unless it is told to.
+        let (_, mut restricted) = anchored();
+        restricted.parent.dust = 0;
+        assert_eq!(smallest(&Policy::CORE_29, &mempool, &restricted), Ok(659 + 330));
+        assert_eq!(smallest(&Policy::KNOTS_29, &mempool, &restricted), Err(Rule::RelayMinimum));
+        let enforcing = Policy { truc: true, ..Policy::KNOTS_29 };
+        assert_eq!(smallest(&enforcing, &mempool, &restricted), Ok(659 + 330));
+        package.parent_fee = Amount::from_sat(209);
+        assert_eq!(smallest(&Policy::CORE_29, &mempool, &package), Err(Rule::RelayMinimum));
+        package.parent_fee = Amount::from_sat(210);
+        assert_eq!(smallest(&Policy::CORE_29, &mempool, &package), Ok(659 + 330 - 210));
+        // What replaces nothing is relayed from 330 sat, of which the child pays at least its own 120.
+        for (parent_fee, child) in [(0, Err(Rule::RelayMinimum)), (210, Ok(120)), (300, Ok(120))] {
+            package.parent_fee = Amount::from_sat(parent_fee);
+            package.parent.conflicts.clear();
+            assert_eq!(smallest(&Policy::CORE_29, &Mempool::new(), &package), child);
+        }
+        assert_eq!(smallest(&Policy::CORE_31, &Mempool::new(), &package), Ok(0));
+    }
+
+    #[test]
+    fn packages_are_limited_to_the_last_virtual_byte() {
+        let of = |parent: u64, child: u64| {
+            let paying = Candidate { version: 2, ..candidate(child, vec![], 0) };
+            let parent = Candidate { weight: Weight::from_wu(parent), ..paying.clone() };
+            Package { parent, parent_fee: Amount::ONE_BTC, child: paying }
+        };
+        let empty = Mempool::new();
+        for policy in [Policy::CORE_30, Policy::CORE_31] {
+            assert!(smallest(&policy, &empty, &of(399_996, 1_001)).is_ok());
+            assert_eq!(smallest(&policy, &empty, &of(399_997, 1_001)), Err(Rule::PackageWeight));
+        }
+        // 404,000 weight units may be 101,001 vB, since each is rounded up.
+        let mut uneven = of(399_997, 1_000);
+        uneven.child.weight = Weight::from_wu(4_003);
+        assert_eq!(smallest(&Policy::CORE_30, &empty, &uneven), Err(Rule::AncestorSize));
+        assert!(smallest(&Policy::CORE_31, &empty, &uneven).is_ok());
+        // Nodes may be told other limits.
+        let limits = |count, weight| Policy { limits: Limits::Cluster { count, weight }, ..Policy::CORE_31 };
+        assert_eq!(smallest(&limits(1, 404_000), &empty, &uneven), Err(Rule::ClusterCount));
+        assert_eq!(smallest(&limits(2, 403_999), &empty, &uneven), Err(Rule::ClusterWeight));
+    }
+
+    #[test]
+    fn a_package_pays_each_minimum_for_both() {
+        let (_, mut package) = anchored();
+        package.parent.conflicts.clear();
+        let empty = Mempool::new();
+        assert_eq!(smallest(&Policy::CORE_31, &empty, &package), Ok(33));
+        assert_eq!(smallest(&Policy::CORE_29, &empty, &package), Ok(330));
+        let full = Policy { mempool_minimum: RelayRate(5_000), ..Policy::CORE_31 };
+        assert_eq!(smallest(&full, &empty, &package), Ok(5 * 330));
+        let judgement = full.judge_package(&empty, &package, Amount::ZERO);
+        assert_eq!(judgement.binding(), Some(Rule::MempoolMinimum));
+    }
+
+    #[test]
+    fn each_limit_holds_for_packages() {
+        let (mempool, package) = anchored();
+        let with = |change: &dyn Fn(&mut Package)| {
+            let mut changed = package.clone();
+            change(&mut changed);
+            smallest(&Policy::CORE_30, &mempool, &changed)
+        };
+        assert!(with(&|package| package.parent.weight = Weight::from_wu(40_000)).is_ok());
+        assert_eq!(with(&|package| package.parent.weight = Weight::from_wu(40_001)), Err(Rule::Truc));
+        let of_version_2 = |package: &mut Package| {
+            (package.parent.version, package.parent.dust, package.parent_fee) = (2, 0, Amount::from_sat(210));
+        };
+        assert_eq!(with(&of_version_2), Err(Rule::Truc));
+        assert_eq!(with(&|package| package.parent.parents = vec![0]), Err(Rule::Truc));
+        assert_eq!(with(&|package| package.parent.leaves_dust = true), Err(Rule::DustSpent));
+        let mut crowd = mempool.clone();
+        let first = crowd.entries()[0].clone();
+        for _ in 0..100 {
+            crowd.push(first.clone());
+        }
+        let evicting = |many| Package { parent: candidate(210, (0..many).collect(), 1), ..package.clone() };
+        for policy in [Policy::CORE_30, Policy::CORE_31] {
+            assert!(smallest(&policy, &crowd, &evicting(100)).is_ok());
+            assert_eq!(smallest(&policy, &crowd, &evicting(101)), Err(Rule::Evicted));
+        }
+    }
+
+    #[test]
     fn nothing_spends_what_it_evicts() {
         let (mempool, package) = anchored();
         let candidate = Candidate { parents: vec![0], dust: 0, ..package.parent };
@@ -215,6 +330,10 @@ mod tests {
             let judgement = policy.judge(&mempool, &candidate, Amount::ONE_BTC);
             assert_eq!(judgement.first_broken().map(|finding| finding.rule), Some(Rule::SpendsNoConflict));
             assert_eq!(judgement.smallest_fee(), None);
+            // Core 31 finds that out last.
+            let poor = policy.judge(&mempool, &candidate, Amount::from_sat(240));
+            let rule = if policy == Policy::CORE_31 { Rule::AbsoluteFee } else { Rule::SpendsNoConflict };
+            assert_eq!(poor.first_broken().map(|finding| finding.rule), Some(rule));
         }
     }
 }

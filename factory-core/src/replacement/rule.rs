@@ -13,7 +13,7 @@ pub enum Rule {
     Weight,
     /// No output is below the dust limit, but what may be spent at once (ephemeral dust) of a transaction without a fee.
     Dust,
-    /// The child spends the dust of its parent.
+    /// It spends the dust of its unconfirmed parents.
     DustSpent,
     /// It pays to enter the mempool as full as it is.
     MempoolMinimum,
@@ -45,6 +45,8 @@ pub enum Rule {
     ClusterCount,
     /// It is small enough, in weight units.
     ClusterWeight,
+    /// Both of a package together are light enough, in weight units.
+    PackageWeight,
     /// A package that replaces something spends nothing else that is unconfirmed.
     PackageParents,
     /// The child pays more than its share: the package's feerate is above its parent's.
@@ -78,6 +80,7 @@ impl Rule {
             Rule::RelayPayment => "relay-payment",
             Rule::ClusterCount => "cluster-count",
             Rule::ClusterWeight => "cluster-weight",
+            Rule::PackageWeight => "package-weight",
             Rule::PackageParents => "package-parents",
             Rule::PackageFeerate => "package-feerate",
             Rule::ConflictTopology => "conflict-topology",
@@ -91,7 +94,7 @@ impl Rule {
             Rule::Version => "version",
             Rule::Weight => "tx-size",
             Rule::Dust => "dust",
-            Rule::DustSpent => "unspent-dust",
+            Rule::DustSpent => "missing-ephemeral-spends",
             Rule::MempoolMinimum => "mempool min fee not met",
             Rule::RelayMinimum => "min relay fee not met",
             Rule::Ancestors | Rule::AncestorSize | Rule::Descendants | Rule::DescendantSize => "too-long-mempool-chain",
@@ -102,13 +105,18 @@ impl Rule {
             Rule::NoNewUnconfirmed => "replacement-adds-unconfirmed",
             Rule::ClusterCount | Rule::ClusterWeight => "too-large-cluster",
             Rule::Diagram => "replacement-failed",
-            Rule::PackageParents | Rule::PackageFeerate | Rule::ConflictTopology => self.package_reject_reason(),
+            Rule::PackageWeight | Rule::PackageParents | Rule::PackageFeerate | Rule::ConflictTopology => {
+                self.package_reject_reason()
+            }
         }
     }
 
     /// The words with which a node refuses a package that breaks this rule.
     pub const fn package_reject_reason(self) -> &'static str {
         match self {
+            Rule::PackageWeight => "package-too-large",
+            Rule::AncestorSize => "package-mempool-limits",
+            Rule::DustSpent => "unspent-dust",
             Rule::AbsoluteFee | Rule::RelayPayment => "package RBF failed: insufficient anti-DoS fees",
             Rule::Evicted => "package RBF failed: too many potential replacements",
             Rule::PackageParents => "package RBF failed: new transaction cannot have mempool ancestors",

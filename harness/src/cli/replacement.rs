@@ -38,7 +38,8 @@ pub(super) struct ReplacementArgs {
     /// several for a ladder
     #[arg(long, value_name = "FEE", default_value = "exact", value_parser = close_fee)]
     close_fee: CloseFee,
-    /// An option of the nodes, such as --arg=-incrementalrelayfee=0
+    /// An option of the nodes, such as --arg=-incrementalrelayfee=0. The model asks the node what it makes of it, but
+    /// before Core 31 nodes do not tell their limits of ancestors and descendants: the model keeps to 25 and 101 kvB
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     arg: Vec<String>,
     /// What decides every key and nonce

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bitcoin::transaction::Version;
 use bitcoin::{Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 use factory_core::replacement::{Candidate, Entry, Judgement, Mempool, Package};
 use factory_core::tx::funding::Coin;
@@ -100,14 +99,18 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// [`Stop::Error`], if the funding is not its own.
+    /// [`Stop::Fail`], if its fees are more than there is; [`Stop::Error`], if the funding is not its own.
     pub(crate) fn funded(self, funding: &Transaction) -> Result<Case, Stop> {
         let Draft { terms, operator, members, payout, random } = self;
         let factory = Factory::new(terms, funding).map_err(error)?;
         let balances: Vec<Amount> = factory.terms().members().iter().map(|member| member.capacity / 2).collect();
-        let close = FactoryClose::new(&factory, balances).map_err(error)?;
+        let close = FactoryClose::new(&factory, balances).map_err(|why| Stop::Fail(why.to_string()))?;
         let rung = close.rungs().first().ok_or_else(|| Stop::Error("a factory close has no variant".to_owned()))?;
         let exact = (Transaction::clone(rung.transaction()), rung.fee());
+        if exact.0.output.len() == members.len() {
+            // Every other fee comes out of it.
+            return Err(Stop::Fail(format!("the fees leave the operator no output of the factory close: {}", exact.1)));
+        }
         Ok(Case { factory, operator, members, payout, random, exact, model: Mempool::new(), placed: Vec::new() })
     }
 }
@@ -152,14 +155,14 @@ impl Case {
         (self.sign_by_all(tx), fee)
     }
 
-    /// The allocation that pays nothing and has an output that anybody may spend (BIP 433), of no value. What it does not
-    /// pay is in the first channel's output.
-    pub fn anchored_allocation(&mut self) -> Transaction {
+    /// The allocation that pays nothing and has an output that anybody may spend (BIP 433), of this value. What it does not
+    /// pay is in the first channel's output. `None` if that is less than the value.
+    pub fn anchored_allocation(&mut self, anchor: Amount) -> Option<Transaction> {
         let unsigned = self.factory.allocation();
         let mut tx = Transaction::clone(unsigned.transaction());
-        tx.output[0].value += unsigned.fee();
-        tx.output.push(TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_p2a() });
-        self.sign_by_all(tx)
+        tx.output[0].value += unsigned.fee().checked_sub(anchor)?;
+        tx.output.push(TxOut { value: anchor, script_pubkey: ScriptBuf::new_p2a() });
+        Some(self.sign_by_all(tx))
     }
 
     /// The close of a member's channel.
@@ -217,11 +220,12 @@ impl Case {
         Some(Transaction::clone(spend.transaction()))
     }
 
-    /// Spends the anchor of an allocation with a confirmed coin of the faucet, that pays the fee.
+    /// Spends the anchor of an allocation with a confirmed coin of the faucet, that pays the fee. It is of the same version.
     pub fn anchor_child(&self, allocation: &Transaction, coin: &Coin, fee: Amount) -> Option<Transaction> {
         let anchor = OutPoint::new(allocation.compute_txid(), u32::try_from(allocation.output.len()).ok()? - 1);
         let faucet = faucet();
-        let value = coin.value.checked_sub(fee)?;
+        let anchored = allocation.output.last()?.clone();
+        let value = (anchored.value + coin.value).checked_sub(fee)?;
         let script_pubkey = faucet.script_pubkey().clone();
         let input = |previous_output| TxIn {
             previous_output,
@@ -230,12 +234,11 @@ impl Case {
             witness: Witness::new(),
         };
         let tx = Transaction {
-            version: Version(3),
+            version: allocation.version,
             lock_time: bitcoin::absolute::LockTime::ZERO,
             input: vec![input(anchor), input(coin.outpoint)],
             output: vec![TxOut { value, script_pubkey }],
         };
-        let anchored = allocation.output.last()?.clone();
         let spent = TxOut { value: coin.value, script_pubkey: faucet.script_pubkey().clone() };
         Some(transfer::sign_input(&faucet, tx, 1, &[&anchored, &spent]))
     }
@@ -255,7 +258,8 @@ impl Case {
             version: tx.version.0,
             parents: numbers(&|one| spends(tx, one.compute_txid())),
             conflicts: numbers(&same),
-            dust: tx.output.iter().filter(|output| output.value < output.script_pubkey.minimal_non_dust()).count(),
+            dust: dust(tx).count(),
+            leaves_dust: self.placed.iter().any(|parent| leaves_dust(parent, tx)),
         }
     }
 
@@ -269,21 +273,23 @@ impl Case {
         let predicted = stage.policy().await?.judge(&self.model, &about, fee);
         let found = stage.node().rpc().submit(&tx).await?;
         if found == Submission::Accepted {
-            let Candidate { weight, version, parents, .. } = about;
-            self.model.push(Entry { fee, weight, version, parents });
-            self.placed.push(Arc::new(tx));
+            self.enter(tx, fee);
         }
         Ok(Placed { predicted, found })
     }
 
+    /// Enters a transaction in the model that the node has taken otherwise.
+    pub fn enter(&mut self, tx: Transaction, fee: Amount) {
+        let Candidate { weight, version, parents, .. } = self.about(&tx);
+        self.model.push(Entry { fee, weight, version, parents });
+        self.placed.push(Arc::new(tx));
+    }
+
     /// A parent that pays nothing and its child, as the model sees them.
     pub fn package(&self, parent: &Transaction, child: &Transaction) -> Package {
-        let dust = |(vout, output): (u32, &TxOut)| {
-            (output.value < output.script_pubkey.minimal_non_dust()).then(|| OutPoint::new(parent.compute_txid(), vout))
-        };
-        let spends = |outpoint| child.input.iter().any(|input| input.previous_output == outpoint);
-        let spends_dust = (0..).zip(&parent.output).filter_map(dust).all(spends);
-        Package { parent: self.about(parent), parent_fee: Amount::ZERO, child: self.about(child), spends_dust }
+        let mut child_alone = self.about(child);
+        child_alone.leaves_dust |= leaves_dust(parent, child);
+        Package { parent: self.about(parent), parent_fee: Amount::ZERO, child: child_alone }
     }
 
     fn sign_by_all(&mut self, tx: Transaction) -> Transaction {
@@ -292,6 +298,20 @@ impl Case {
             self.members.iter().map(|keys| &keys.factory).chain([&self.operator.factory]).collect();
         sign(&mut self.random, terms.factory_lock(), &keys, &terms.factory_output(), tx)
     }
+}
+
+/// The outputs below the dust limit.
+fn dust(tx: &Transaction) -> impl Iterator<Item = OutPoint> {
+    let txid = tx.compute_txid();
+    let is_dust = |output: &TxOut| output.value < output.script_pubkey.minimal_non_dust();
+    (0..).zip(&tx.output).filter(move |(_, output)| is_dust(output)).map(move |(vout, _)| OutPoint::new(txid, vout))
+}
+
+/// Whether `tx` spends from `parent` and not all the dust there.
+fn leaves_dust(parent: &Transaction, tx: &Transaction) -> bool {
+    let spends = |outpoint| tx.input.iter().any(|input| input.previous_output == outpoint);
+    let txid = parent.compute_txid();
+    tx.input.iter().any(|input| input.previous_output.txid == txid) && !dust(parent).all(spends)
 }
 
 /// Puts the witness of everybody's signatures into the only input.

@@ -149,7 +149,8 @@ async fn largest_package(stage: &mut Stage) -> Result<u64, Stop> {
 
 async fn anchored(stage: &mut Stage) -> Result<bool, Stop> {
     let mut case = Case::new(stage, shape(3, TxVersion::Three)).await?;
-    let allocation = case.anchored_allocation();
+    let allocation = case.anchored_allocation(Amount::ZERO);
+    let allocation = allocation.ok_or_else(|| Stop::Error("no anchored allocation".to_owned()))?;
     let coin = stage.lend(0).ok_or_else(|| Stop::Error("no coin is left".to_owned()))?;
     let child = case.anchor_child(&allocation, &coin, Amount::from_sat(10_000));
     let child = child.ok_or_else(|| Stop::Error("the anchor's child cannot be made".to_owned()))?;

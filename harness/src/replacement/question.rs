@@ -103,7 +103,8 @@ impl<'a> Sketch<'a> {
         let (kind, members) = (LockKind::MuSig2, self.members as usize);
         let mut mempool = Mempool::new();
         let mut offer = |weight: Weight, parents: Vec<usize>| {
-            let candidate = Candidate { weight, version: self.version, parents, conflicts: vec![], dust: 0 };
+            let candidate =
+                Candidate { weight, version: self.version, parents, conflicts: vec![], dust: 0, leaves_dust: false };
             let fee = self.fee(weight);
             let accepted = self.policy.judge(&mempool, &candidate, fee).accepted();
             accepted.then(|| mempool.push(Entry { fee, weight, version: self.version, parents: candidate.parents }))
@@ -115,7 +116,8 @@ impl<'a> Sketch<'a> {
         }
         let weight = size::factory_close(kind, members);
         let conflicts = allocation.into_iter().collect();
-        let candidate = Candidate { weight, version: self.version, parents: vec![], conflicts, dust: 0 };
+        let candidate =
+            Candidate { weight, version: self.version, parents: vec![], conflicts, dust: 0, leaves_dust: false };
         let exact = self.fee(size::allocation(kind, members)) + self.fee(close) * u64::from(self.members);
         self.policy.judge(&mempool, &candidate, exact).accepted()
     }

@@ -45,12 +45,14 @@ pub fn told(answer: &Answer) -> String {
         line(format!("  at {} sat: {}", grouped(offer.fee_sat), verdict(offer.accepted, &offer.reject_reason)));
     }
     let sat = |fee: Option<u64>| fee.map_or("none".to_owned(), |fee| format!("{} sat", grouped(fee)));
-    line(format!(
-        "  the smallest fee: predicted {}, measured {}, which replaced {} transactions",
-        sat(answer.min_fee_predicted_sat),
-        sat(answer.min_fee_measured_sat),
-        answer.evicted
-    ));
+    let found = match (answer.min_fee_predicted_sat, answer.min_fee_measured_sat) {
+        (_, Some(fee)) => {
+            format!("measured {}, which replaced {} transactions", sat(Some(fee)), answer.evicted)
+        }
+        (Some(_), None) if answer.differences.is_empty() => "which is more than it can pay".to_owned(),
+        (_, None) => "measured none".to_owned(),
+    };
+    line(format!("  the smallest fee: predicted {}, {found}", sat(answer.min_fee_predicted_sat)));
     for difference in &answer.differences {
         line(format!("  THE MODEL AND THE NODE DIFFER: {difference}"));
     }

@@ -135,7 +135,7 @@ impl Judge {
         let conflicts: Vec<usize> = (0..held.len()).filter(|&one| spends_funding(item) && spends_funding(held[one])).collect();
         let Some(Facts { fee, weight }) = self.facts(item) else { return refused };
         let replaces = !conflicts.is_empty();
-        let candidate = Candidate { weight, version: self.sides.version, parents, conflicts, dust: 0 };
+        let candidate = Candidate { weight, version: self.sides.version, parents, conflicts, dust: 0, leaves_dust: false };
         Verdict { accepted: policy.judge(&mempool, &candidate, fee).accepted(), replaces }
     }
 

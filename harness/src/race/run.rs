@@ -1,0 +1,164 @@
+//! Makes the trials of an experiment: by the model, and beside it on real nodes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use indexmap::IndexMap;
+use rand_core::Rng as _;
+
+use super::course::Course;
+use super::draws::Draws;
+use super::fast;
+use super::load::LoadedExperiment;
+use super::real::RealNodes;
+use super::record::Trial;
+use super::report::{Known, NodeVersion, Point, RaceReport};
+use super::setup::Setup;
+use crate::node::provision::{Env, Tool};
+use crate::seed;
+use crate::testbed::{Stop, locate};
+
+/// As many trials are asked what theory says of their background; more would tell nothing new.
+const PREDICTED: u64 = 400;
+/// More differences between the model and the nodes than these are not shown.
+const SHOWN: usize = 5;
+
+/// How an experiment is carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many trials are made of each cell; as many as the file says, if nothing is said.
+    pub trials: Option<u64>,
+    /// How many trials are made at once on real nodes, each on nodes of its own; with none, only the model is asked.
+    pub lanes: usize,
+}
+
+/// Makes the trials of an experiment, cell by cell. `done` is called after every trial that real nodes have made, and by the
+/// model's after all of a cell, with how many they were.
+///
+/// # Errors
+///
+/// [`Stop::Skip`], if the program of a node is missing; [`Stop::Fail`], if there can be no such factory; [`Stop::Error`], if
+/// a node does not do what it must.
+pub async fn run(
+    cells: &[LoadedExperiment],
+    options: Options,
+    env: Arc<Env>,
+    done: Arc<dyn Fn(u64) + Send + Sync>,
+) -> Result<RaceReport, Stop> {
+    let Some(first) = cells.first() else { return Err(Stop::Error("there is no cell".to_owned())) };
+    let mut points = Vec::new();
+    for cell in cells {
+        let experiment = &cell.experiment;
+        let count = options.trials.unwrap_or(experiment.trials.0.into());
+        let setup = Arc::new(Setup::new(experiment, cell.histogram.clone().unwrap_or_default())?);
+        let mut by_model = fast::trials(&setup, experiment.seed, 0..count);
+        let predicted = fast::predicted(&setup, experiment.seed, count.min(PREDICTED));
+        let gaps_ms: Vec<u64> =
+            (0..count).map(|number| Draws::new(experiment.seed, number).arrival(experiment).0).collect();
+        let mut known = Known { gaps_ms: &gaps_ms, predicted, ..Known::default() };
+        let mut failures = Vec::new();
+        let trials = match options.lanes {
+            0 => {
+                done(count);
+                by_model
+            }
+            lanes => {
+                let trials = on_nodes(&setup, lanes, count, &env, &done).await?;
+                let differ = |(model, nodes): (&Trial, &Trial)| difference(&setup, model, nodes);
+                let differences: Vec<String> = by_model.drain(..).zip(&trials).filter_map(|(m, n)| differ((&m, n))).collect();
+                known.model_disagreements = Some(differences.len() as u64);
+                known.nodes = nodes(&setup, &env)?;
+                failures.extend(differences.into_iter().take(SHOWN));
+                trials
+            }
+        };
+        let mut point = Point::new(cell.cell.clone(), experiment, trials, known);
+        point.failures.extend(failures);
+        points.push(point);
+    }
+    Ok(RaceReport::new(&first.file, &first.experiment, points))
+}
+
+/// Makes trials on real nodes, several at once.
+async fn on_nodes(
+    setup: &Arc<Setup>,
+    lanes: usize,
+    count: u64,
+    env: &Arc<Env>,
+    done: &Arc<dyn Fn(u64) + Send + Sync>,
+) -> Result<Vec<Trial>, Stop> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..lanes.min(usize::try_from(count).unwrap_or(usize::MAX)) {
+        let (setup, env, next, done) = (Arc::clone(setup), Arc::clone(env), Arc::clone(&next), Arc::clone(done));
+        running.spawn(async move { lane(&setup, count, &env, &next, done.as_ref()).await });
+    }
+    let mut trials = Vec::new();
+    while let Some(ended) = running.join_next().await {
+        // The first that fails ends all the others.
+        trials.extend(ended.map_err(|error| Stop::Error(error.to_string()))??);
+    }
+    trials.sort_by_key(|trial| trial.number);
+    Ok(trials)
+}
+
+/// Makes the trials that no other lane has begun. What comes of one does not depend on those before it on the same nodes.
+async fn lane(
+    setup: &Setup,
+    count: u64,
+    env: &Env,
+    next: &AtomicU64,
+    done: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Vec<Trial>, Stop> {
+    let mut nodes = RealNodes::start(env, &setup.experiment).await?;
+    let mut trials = Vec::new();
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= count {
+            return Ok(trials);
+        }
+        let seed = setup.experiment.seed;
+        nodes.begin(seed::stream(seed, &format!("race/{number}/keys")).next_u64()).await?;
+        let course = Course::begin(setup, &mut nodes, Draws::new(seed, number)).await?;
+        trials.push(course.run(number).await?);
+        done(1);
+    }
+}
+
+fn nodes(setup: &Setup, env: &Env) -> Result<IndexMap<String, NodeVersion>, Stop> {
+    let version = |(name, node): (&String, &super::RaceNode)| {
+        let program = locate(env, Tool::Node(node.kind.0))?;
+        Ok((name.clone(), NodeVersion { kind: node.kind.0.to_string(), version: program.version.to_string() }))
+    };
+    setup.experiment.nodes.iter().map(version).collect()
+}
+
+/// In what a trial differs between the model and the nodes.
+fn difference(setup: &Setup, model: &Trial, nodes: &Trial) -> Option<String> {
+    if model == nodes {
+        return None;
+    }
+    let judged = model.judgements.iter().zip(&nodes.judgements).find(|(model, nodes)| model != nodes);
+    let what = match judged {
+        Some((model, nodes)) => {
+            let name = |node| setup.experiment.nodes.get_index(node).map_or("?", |(name, _)| name.as_str());
+            let word = |accepted| if accepted { "takes" } else { "refuses" };
+            format!(
+                "{} {} {} at {} s, and by the model {} {} {} at {} s",
+                name(nodes.node),
+                word(nodes.accepted),
+                nodes.item,
+                nodes.time_ms as f64 / 1_000.0,
+                name(model.node),
+                word(model.accepted),
+                model.item,
+                model.time_ms as f64 / 1_000.0,
+            )
+        }
+        None => {
+            let told = |trial: &Trial| format!("{:?}", Trial { judgements: Vec::new(), ..trial.clone() });
+            format!("on nodes {}, by the model {}", told(nodes), told(model))
+        }
+    };
+    Some(format!("trial {}: the model and the nodes differ: {what}", model.number))
+}

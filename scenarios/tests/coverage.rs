@@ -12,7 +12,7 @@ fn root() -> &'static Path {
 
 fn all() -> Result<Vec<Loaded>, Box<dyn Error>> {
     let mut all = Vec::new();
-    for file in scenario::find(&[root().to_owned()])? {
+    for file in scenario::find(&[root().to_owned()])?.files {
         all.extend(scenario::load(&file, &[])?);
     }
     Ok(all)

@@ -1,11 +1,15 @@
 //! Which side do miners mine? Experiments in which both sides of a factory are published, and miners with shares of the hash
 //! power and policies of their own decide.
 
+mod check;
+mod histogram;
 mod item;
 mod language;
+mod load;
 mod nodes;
+mod options;
 mod record;
-#[allow(dead_code)]
+mod schema;
 mod sides;
 
 pub use item::{Facts, Item, Sides};
@@ -13,5 +17,7 @@ pub use language::{
     Blocks, Congestion, Experiment, Feerates, Link, MarginSign, Miner, MiningPolicy, Partition, Pin, Publish,
     PublishedTx, RaceExpect, RaceFactory, RaceNode, Side,
 };
+pub use load::{LoadedExperiment, find, load, load_text};
 pub use nodes::{BlockId, Nodes};
 pub use record::{Judgement, Margin, Trial};
+pub use schema::schema;

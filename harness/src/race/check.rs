@@ -73,7 +73,10 @@ impl Check<'_> {
             self.problem("blocks.interval", message);
         }
         if blocks.give_up.0 > MAX_GIVE_UP {
-            self.problem("blocks.give_up", format!("expected at most {MAX_GIVE_UP} blocks, found {}", blocks.give_up.0));
+            self.problem(
+                "blocks.give_up",
+                format!("expected at most {MAX_GIVE_UP} blocks, found {}", blocks.give_up.0),
+            );
         }
     }
 

@@ -44,9 +44,9 @@ fn parse(text: &str) -> Result<Vec<(FeeRate, u64)>, (Option<usize>, String)> {
         let rate: Rate = format!("{} sat/vB", rate.trim()).parse().map_err(wrong)?;
         let digits = count.trim();
         let digits = Some(digits).filter(|count| count.bytes().all(|byte| byte.is_ascii_digit()));
-        let count: u64 = digits.and_then(|count| count.parse().ok()).ok_or_else(|| {
-            wrong(format!("`{}` is no count: expected a whole number from 0", brief(count.trim())))
-        })?;
+        let count: u64 = digits
+            .and_then(|count| count.parse().ok())
+            .ok_or_else(|| wrong(format!("`{}` is no count: expected a whole number from 0", brief(count.trim()))))?;
         total = total.checked_add(count).ok_or_else(|| {
             wrong(format!("all counts up to here are more than can be added up: expected at most {}", u64::MAX))
         })?;

@@ -61,9 +61,8 @@ pub fn load_text(file: &Path, text: &str, overrides: &[Override]) -> Result<Vec<
     // A file that several cells name is read once.
     let mut read: HashMap<String, Result<Vec<(FeeRate, u64)>, String>> = HashMap::new();
     let cells = scenario::cells(file, text, overrides, |experiment: &Experiment| {
-        let bins = histogram_of(experiment).map(|name| {
-            read.entry(name.to_owned()).or_insert_with(|| histogram::read(&beside(file, name))).as_deref()
-        });
+        let bins = histogram_of(experiment)
+            .map(|name| read.entry(name.to_owned()).or_insert_with(|| histogram::read(&beside(file, name))).as_deref());
         check::problems(experiment, bins.map(|bins| bins.map_err(String::as_str)), &mut work)
     })?;
     let loaded = |Cell { cell, said, .. }: Cell<Experiment>| {

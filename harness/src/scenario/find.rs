@@ -95,7 +95,8 @@ pub(crate) fn find_only(kind: FileKind, paths: &[PathBuf]) -> Result<Found, Inva
         let (files, others): (Vec<_>, Vec<_>) =
             files_in(path)?.into_iter().partition(|file| FileKind::of_file(file) == kind);
         if let ([], [other, ..]) = (files.as_slice(), others.as_slice()) {
-            let message = format!("in this folder there is nothing but {}", FileKind::of_file(other).count(others.len()));
+            let message =
+                format!("in this folder there is nothing but {}", FileKind::of_file(other).count(others.len()));
             return Err(Invalid::new(path, "", vec![Problem::in_general(message)]));
         }
         found.left_out += others.len();

@@ -16,9 +16,9 @@ mod wording;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use language::{channel_of, listed};
 pub(crate) use check::is_word;
 pub(crate) use find::{find_only, has};
+pub(crate) use language::{channel_of, listed};
 pub(crate) use load::{Cell, cells, read_text};
 pub(crate) use schema::with_matrix;
 

@@ -1,7 +1,7 @@
 //! The JSON Schema of files, by which editors help to write them.
 
-use schemars::{JsonSchema, Schema};
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use super::language::Scenario;

@@ -95,7 +95,8 @@ impl Check<'_> {
         if let Some((name, (least, verb))) = strictest
             && RelayRate::from(rate) < least
         {
-            let message = format!("{of}node {name} {verb} nothing below {least}: expected at least that, found {found}");
+            let message =
+                format!("{of}node {name} {verb} nothing below {least}: expected at least that, found {found}");
             self.problem(path, message);
         }
     }

@@ -34,7 +34,7 @@ type Key = (u32, FeeRate, u32, FeeRate, Option<(u64, FeeRate)>);
 
 impl Default for Work {
     fn default() -> Self {
-        Work { known: HashMap::new(), left: 20_000, told: false }
+        Work { known: HashMap::new(), left: 5_000, told: false }
     }
 }
 
@@ -108,7 +108,8 @@ impl Check<'_> {
             }
             None if !work.told => {
                 work.told = true;
-                let message = "the factories of all cells up to here are too many to be checked: expected fewer members";
+                let message =
+                    "the factories of all cells up to here are too many to be checked: expected fewer members";
                 self.problem("factory.members", message);
             }
             None => {}

@@ -221,6 +221,43 @@ fn what_is_wrong_with_a_file_is_said_before_any_node_starts() {
     }
 }
 
+/// An experiment beside a scenario: each command does what it can with it, and says what it does not do.
+#[test]
+fn experiments_lie_beside_scenarios() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().display().to_string();
+    let experiment = dir.path().join("race.yaml").display().to_string();
+    let miners = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/miners/each-its-own-side.yaml");
+    fs::copy(miners, &experiment).unwrap();
+    let said = |args: &[&str]| {
+        let output = shopfloor(args);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    for command in ["run", "plan"] {
+        let (code, _, stderr) = said(&[command, &experiment]);
+        assert_eq!(code, Some(2), "{command}: {stderr}");
+        assert!(stderr.contains("this is an experiment"), "{command}: {stderr}");
+        assert!(stderr.contains(&format!("`shopfloor race {experiment}`")), "{command}: {stderr}");
+        let (code, _, stderr) = said(&[command, &folder]);
+        assert_eq!(code, Some(2), "{command}: {stderr}");
+        assert!(stderr.contains("nothing but 1 experiment: `shopfloor race FILE` runs one"), "{command}: {stderr}");
+    }
+    scenario(dir.path(), str::to_owned);
+    let (code, _, stderr) = said(&["plan", &folder]);
+    assert_eq!((code, stderr.as_str()), (Some(0), "left out: 1 experiment: `shopfloor race FILE` runs one\n"));
+    let (code, stdout, stderr) = said(&["check", &folder]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert_eq!(stdout.lines().count(), 2, "{stdout}");
+    assert!(stdout.contains(&format!("{experiment}: sound\n")), "{stdout}");
+    let (code, _, stderr) = said(&["check", &experiment, "--set", "miners.south.share=31 %"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("miners: the shares add up to 101 %, 1 % more than all: expected 100 %"), "{stderr}");
+    let (code, stdout, _) = said(&["schema", "experiment"]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("\"title\": \"Experiment\""), "{stdout}");
+}
+
 #[test]
 fn overrides_are_checked_like_the_file() {
     for (set, shown) in [

@@ -1,26 +1,31 @@
-//! The reference of the scenario language says nothing that is wrong, and leaves nothing out.
+//! The reference of the languages of scenarios and experiments says nothing that is wrong, and leaves nothing out.
 
 use std::path::Path;
 
 use serde_json::Value;
-use shopfloor::scenario;
+use shopfloor::scenario::FileKind;
+use shopfloor::{race, scenario};
 
 fn reference() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/README.md")).unwrap()
 }
 
 #[test]
-fn every_scenario_in_it_is_sound() {
+fn every_file_in_it_is_sound() {
     let text = reference();
     let snippets: Vec<&str> =
         text.split("```yaml\n").skip(1).map(|rest| rest.split_once("```").expect("every fence is closed").0).collect();
     assert!(snippets.len() >= 3, "{}", snippets.len());
-    let mut cells = 0;
+    let (mut cells, mut experiments) = (0, 0);
     for snippet in snippets {
-        let loaded = scenario::load_text(Path::new("README.md"), snippet, &[]);
-        cells += loaded.unwrap_or_else(|invalid| panic!("{invalid}\nin\n{snippet}")).len();
+        let file = Path::new("README.md");
+        let loaded = match FileKind::of(snippet) {
+            FileKind::Scenario => scenario::load_text(file, snippet, &[]).map(|loaded| cells += loaded.len()),
+            FileKind::Experiment => race::load_text(file, snippet, &[]).map(|loaded| experiments += loaded.len()),
+        };
+        loaded.unwrap_or_else(|invalid| panic!("{invalid}\nin\n{snippet}"));
     }
-    assert!(cells >= 6, "{cells}");
+    assert!(cells >= 6 && experiments >= 1, "{cells} {experiments}");
 }
 
 /// The names of the steps, the expectations and all other keys, by the schema, so that none is forgotten.
@@ -52,6 +57,33 @@ fn every_word_of_the_language_is_in_it() {
         if let Some(name) = name {
             assert!(text.contains(&format!("`- {name}: ")), "{name} has no example");
         }
+    }
+}
+
+/// The same for experiments: all keys, and the words that a value can be, but for those of scenarios.
+#[test]
+fn every_word_of_experiments_is_in_it() {
+    let text = reference();
+    let text = text.split_once("## Experiments").expect("a section of their own").1;
+    let schema = race::schema();
+    let mut words = std::collections::BTreeSet::new();
+    words_of(schema.as_value(), &mut words);
+    assert!(words.len() > 60 && words.contains("first-seen") && words.contains("lag"), "{words:?}");
+    for word in words {
+        // In a table of keys, or in an example.
+        let is_there = text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_-".contains(letter));
+        assert!(is_there.into_iter().any(|there| there == word), "`{word}` is missing");
+    }
+}
+
+fn words_of(value: &Value, words: &mut std::collections::BTreeSet<String>) {
+    words.extend(value["properties"].as_object().into_iter().flat_map(|keys| keys.keys().cloned()));
+    words.extend(value["const"].as_str().map(str::to_owned));
+    words.extend(enumerated(value).map(str::to_owned));
+    match value {
+        Value::Object(map) => map.values().for_each(|value| words_of(value, words)),
+        Value::Array(list) => list.iter().for_each(|value| words_of(value, words)),
+        _ => {}
     }
 }
 

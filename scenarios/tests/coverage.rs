@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 
+use shopfloor::race;
 use shopfloor::scenario::{self, Expect, Loaded, Step};
 
 fn root() -> &'static Path {
@@ -12,7 +13,7 @@ fn root() -> &'static Path {
 
 fn all() -> Result<Vec<Loaded>, Box<dyn Error>> {
     let mut all = Vec::new();
-    for file in scenario::find(&[root().to_owned()])? {
+    for file in scenario::find(&[root().to_owned()])?.files {
         all.extend(scenario::load(&file, &[])?);
     }
     Ok(all)
@@ -31,6 +32,21 @@ fn every_scenario_says_what_it_shows() -> Result<(), Box<dyn Error>> {
         assert_eq!(file.components().count(), 2, "{}: expected a topic folder", file.display());
         assert!(names.insert(scenario.name.clone()), "{}: `{}` is there twice", file.display(), scenario.name);
     }
+    Ok(())
+}
+
+#[test]
+fn every_experiment_is_sound_and_says_what_it_shows() -> Result<(), Box<dyn Error>> {
+    let mut names = BTreeSet::new();
+    for file in race::find(&[root().to_owned()])?.files {
+        let cells = race::load(&file, &[])?;
+        let experiment = &cells.first().ok_or("no cell")?.experiment;
+        let file = file.strip_prefix(root())?;
+        assert!(experiment.description.trim().chars().count() >= 60, "{}: expected a description", file.display());
+        assert_eq!(file.components().count(), 2, "{}: expected a topic folder", file.display());
+        assert!(names.insert(experiment.name.clone()), "{}: `{}` is there twice", file.display(), experiment.name);
+    }
+    assert!(!names.is_empty(), "there is no experiment");
     Ok(())
 }
 

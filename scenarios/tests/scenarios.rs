@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 
 fn trials(root: &Path) -> Result<Vec<Trial>, scenario::Invalid> {
     let mut trials = Vec::new();
-    for file in scenario::find(&[root.to_owned()])? {
+    for file in scenario::find(&[root.to_owned()])?.files {
         let name = file.strip_prefix(root).unwrap_or(&file).with_extension("").display().to_string();
         for loaded in scenario::load(&file, &[])? {
             let cell: Vec<String> = loaded.cell.iter().map(|(place, value)| format!("{place}={value}")).collect();

@@ -29,7 +29,7 @@ struct Cli {
 enum Command {
     /// Run scenarios on real nodes
     Run(RunArgs),
-    /// Check scenarios without a node
+    /// Check scenarios and experiments without a node
     Check(CheckArgs),
     /// Show the transactions that scenarios can make, with sizes, fees and locks, without a node
     Plan(plan::PlanArgs),
@@ -60,7 +60,7 @@ struct RunArgs {
 /// What `check` takes.
 #[derive(Debug, clap::Args)]
 struct CheckArgs {
-    /// Scenario files, or folders with scenario files in and below them
+    /// Files, or folders with files (*.yaml) in and below them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Put a value in the place of the file's, such as factory.members=200

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::{AnyError, CheckArgs, RunArgs};
 use crate::node::provision::Env;
+use crate::race;
 use crate::report::{self, RunReport, SuiteReport};
-use crate::scenario::{self, Loaded};
+use crate::scenario::{self, FileKind, Invalid, Loaded, Override};
 use crate::suite::{self, About, Display, Exit, ScenarioJob, SuiteArgs};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, AnyError> {
@@ -136,15 +137,20 @@ pub(super) fn create(path: &Path) -> io::Result<Box<dyn io::Write>> {
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<Exit, AnyError> {
-    let Some(scenarios) = load(args) else { return Ok(Exit::BadInput) };
-    let mut files: Vec<(&Path, usize)> = Vec::new();
-    for loaded in &scenarios {
-        match files.last_mut() {
-            Some((file, cells)) if *file == loaded.file => *cells += 1,
-            _ => files.push((&loaded.file, 1)),
+    let files = match scenario::find_all(&args.paths) {
+        Ok(files) => files,
+        Err(invalid) => {
+            eprintln!("{invalid}");
+            return Ok(Exit::BadInput);
         }
+    };
+    let overrides = args.overrides();
+    let checked: Vec<_> = files.iter().map(|file| cells(file, &overrides)).collect();
+    if checked.iter().any(Result::is_err) {
+        checked.iter().filter_map(|result| result.as_ref().err()).for_each(|invalid| eprintln!("{invalid}"));
+        return Ok(Exit::BadInput);
     }
-    for (file, cells) in files {
+    for (file, cells) in files.iter().zip(checked.into_iter().flatten()) {
         match cells {
             1 => println!("{}: sound", file.display()),
             several => println!("{}: sound ({several} cells)", file.display()),
@@ -153,11 +159,23 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, AnyError> {
     Ok(Exit::Pass)
 }
 
-/// Reads all scenarios, or says what is wrong with each that is not sound.
+/// How many cells a file has, scenario or experiment.
+fn cells(file: &Path, overrides: &[Override]) -> Result<usize, Invalid> {
+    let text = scenario::read_text(file)?;
+    match FileKind::of(&text) {
+        FileKind::Scenario => scenario::load_text(file, &text, overrides).map(|cells| cells.len()),
+        FileKind::Experiment => race::load_text(file, &text, overrides).map(|cells| cells.len()),
+    }
+}
+
+/// Reads all scenarios, or says what is wrong with each that is not sound. Experiments in folders are left out.
 pub(super) fn load(args: &CheckArgs) -> Option<Vec<Loaded>> {
-    let files = scenario::find(&args.paths).map_err(|invalid| eprintln!("{invalid}")).ok()?;
+    let found = scenario::find(&args.paths).map_err(|invalid| eprintln!("{invalid}")).ok()?;
+    if found.left_out > 0 {
+        eprintln!("left out: {}", FileKind::Experiment.count(found.left_out));
+    }
     let overrides = args.overrides();
-    let scenarios: Vec<_> = files.iter().map(|file| scenario::load(file, &overrides)).collect();
+    let scenarios: Vec<_> = found.files.iter().map(|file| scenario::load(file, &overrides)).collect();
     scenarios.iter().filter_map(|result| result.as_ref().err()).for_each(|invalid| eprintln!("{invalid}"));
     scenarios.into_iter().collect::<Result<Vec<_>, _>>().ok().map(|cells| cells.into_iter().flatten().collect())
 }

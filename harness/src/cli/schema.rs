@@ -5,13 +5,15 @@ use std::io::{self, Write as _};
 use clap::ValueEnum;
 
 use super::{AnyError, Exit};
-use crate::{report, scenario};
+use crate::{race, report, scenario};
 
 /// What there is a schema of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Subject {
     /// A scenario file
     Scenario,
+    /// An experiment file
+    Experiment,
     /// What `run --json` writes
     Report,
 }
@@ -19,6 +21,7 @@ pub(super) enum Subject {
 pub(super) fn schema(subject: Subject) -> Result<Exit, AnyError> {
     let schema = match subject {
         Subject::Scenario => scenario::schema(),
+        Subject::Experiment => race::schema(),
         Subject::Report => report::schema(),
     };
     let mut out = io::stdout().lock();

@@ -5,7 +5,7 @@ use factory_core::replacement::{Policy, RelayRate};
 
 use super::item::{Facts, Item, Sides};
 use super::language::{Experiment, MiningPolicy, PublishedTx, Side};
-use super::sides;
+use super::{options, sides};
 use crate::testbed::Stop;
 
 /// What nodes keep free in a block for its header and the coinbase (`-blockreservedweight`).
@@ -97,8 +97,8 @@ impl Setup {
                 only: node.only,
                 first_seen: false,
                 lag: 0,
-                policy: node.kind.0.policy(),
-                block_minimum: RelayRate(1_000),
+                policy: options::policy(node),
+                block_minimum: options::block_min_feerate(node),
             })
             .collect();
         match &experiment.links {

@@ -88,7 +88,7 @@ pub(crate) fn version(number: u32) -> Option<TxVersion> {
 /// Above this, not even the tables are made that an exact answer would take.
 const MAX_MEMBERS: u32 = 100_000;
 /// More nodes than this are a mistake.
-const MAX_NODES: usize = 50;
+pub(crate) const MAX_NODES: usize = 50;
 
 /// Why a node cannot be asked at a point of the scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -435,7 +435,7 @@ fn range(members: u32) -> String {
 }
 
 /// Whether this can be the name of a node, which is also that of its folder, or a tag.
-fn is_word(name: &str) -> bool {
+pub(crate) fn is_word(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     (1..=64).contains(&name.len()) && name.bytes().all(plain)
 }

@@ -12,6 +12,7 @@ use serde_path_to_error::Segment;
 
 use super::check::{self, Work};
 use super::document::Node;
+use super::find::FileKind;
 use super::language::Scenario;
 use super::problem::{Invalid, Problem};
 use super::read;
@@ -28,7 +29,7 @@ const VALUE_BYTES: usize = 64;
 /// More problems than these are not shown.
 const MAX_PROBLEMS: usize = 50;
 /// A scenario file that is longer than this is a mistake.
-const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// A value that takes the place of one in the file, such as `factory.members=200`.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +132,7 @@ pub fn load(file: &Path, overrides: &[Override]) -> Result<Vec<Loaded>, Invalid>
     load_text(file, &read_text(file)?, overrides)
 }
 
-/// What is in a file that may be a scenario.
+/// What is in a file that may be a scenario, or belong to one.
 ///
 /// # Errors
 ///
@@ -165,6 +166,9 @@ fn not_utf8(file: &Path, error: &FromUtf8Error) -> Invalid {
 ///
 /// [`Invalid`] shows every problem that could be found, with its place.
 pub fn load_text(file: &Path, text: &str, overrides: &[Override]) -> Result<Vec<Loaded>, Invalid> {
+    if FileKind::of(text) == FileKind::Experiment {
+        return Err(FileKind::Experiment.misplaced(file, text));
+    }
     let mut work = Work::default();
     let loaded = |Cell { cell, said, document }: Cell<Scenario>| {
         let lines = (0..said.steps.len())
@@ -323,37 +327,4 @@ fn product(axes: &[Axis]) -> Vec<Vec<&Node>> {
         }
         longer
     })
-}
-
-/// The scenario files that `paths` name: files as they are, folders with all `.yaml` files in and below them, sorted.
-///
-/// # Errors
-///
-/// [`Invalid`], if a path cannot be read, or a folder holds no scenario.
-pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Invalid> {
-    let mut files = Vec::new();
-    for path in paths {
-        let invalid = |message: String| Invalid::new(path, "", vec![Problem::in_general(message)]);
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let before = files.len();
-        let mut folders = vec![path.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).map_err(|error| invalid(error.to_string()))? {
-                let path = entry.map_err(|error| invalid(error.to_string()))?.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                    files.push(path);
-                }
-            }
-        }
-        if files.len() == before {
-            return Err(invalid("no scenario (*.yaml) in this folder".to_owned()));
-        }
-        files[before..].sort();
-    }
-    Ok(files)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod document;
+mod find;
 mod language;
 mod load;
 mod plan;
@@ -15,16 +16,19 @@ mod wording;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::is_word;
+pub(crate) use find::{find_only, has};
 pub(crate) use language::{channel_of, listed};
-#[allow(unused_imports)]
 pub(crate) use load::{Cell, cells, read_text};
+pub(crate) use schema::with_matrix;
 
+pub use find::{FileKind, Found, find, find_all};
 pub use language::{
     Backend, Broadcast, ChainView, CloseFee, Crash, Expect, ExpectStates, FactorySpec, FallBack, Fill, Htlc, Judgement,
     MessageKind, Mine, Moment, NodeSpec, PartySpec, Pay, PerNode, RefundLocksSpec, Reorg, Reported, Scenario, Settle,
     Sign, Spend, Step, Stored, SubmitPackage, Topology, WaitFor, Withhold,
 };
-pub use load::{Loaded, Override, OverrideError, find, load, load_text};
+pub use load::{Loaded, Override, OverrideError, load, load_text};
 pub use plan::{Output, Path, Plan, PlanError, Planned, plan};
 pub use problem::{Invalid, Problem};
 pub use run::{Options, run};

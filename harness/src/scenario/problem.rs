@@ -32,7 +32,7 @@ pub struct Invalid {
 
 impl Problem {
     /// A problem with the value at `path`, whose parts are joined by dots.
-    pub(super) fn at(path: impl AsRef<str>, message: impl Into<String>) -> Self {
+    pub(crate) fn at(path: impl AsRef<str>, message: impl Into<String>) -> Self {
         let path = path.as_ref().split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         Problem { position: None, path, message: message.into() }
     }

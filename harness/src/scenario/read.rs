@@ -46,8 +46,8 @@ impl serde::de::Error for ReadError {
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
         let mut known = known.to_vec();
-        // A matrix is a part of a file, but none of a single scenario.
-        if known.contains(&"steps") {
+        // A matrix is a part of a file, but none of a single scenario or experiment.
+        if known.contains(&"steps") || known.contains(&"miners") {
             known.push("matrix");
         }
         ReadError { message: unknown("key", field, &known), unknown: Some(field.to_owned()) }
@@ -251,7 +251,13 @@ impl<'de> VariantAccess<'de> for Word<'de> {
         self.value.ok_or_else(missing)?.deserialize_any(visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, ReadError> {
-        self.tuple_variant(0, visitor)
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
+        let missing =
+            || ReadError::custom(format!("`{}` alone says nothing: expected a map with {}", self.word, list(fields)));
+        self.value.ok_or_else(missing)?.deserialize_struct("", fields, visitor)
     }
 }

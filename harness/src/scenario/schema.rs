@@ -1,16 +1,21 @@
-//! The JSON Schema of scenario files, by which editors help to write them.
+//! The JSON Schema of files, by which editors help to write them.
 
-use schemars::Schema;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use super::language::Scenario;
 
-/// The JSON Schema of a scenario file. It is made of the types that files are read into, and of `matrix`, which is taken
-/// out before that.
+/// The JSON Schema of a scenario file.
 pub fn schema() -> Schema {
+    with_matrix::<Scenario>()
+}
+
+/// The JSON Schema of a file that is read into a `T`. It is made of the types that files are read into, and of `matrix`,
+/// which is taken out before that.
+pub(crate) fn with_matrix<T: JsonSchema>() -> Schema {
     // Draft 7 is what the language servers for YAML understand best.
-    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Scenario>();
+    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<T>();
     let mut properties = schema.remove("properties").unwrap_or_default();
     if let Value::Object(properties) = &mut properties {
         properties.insert("matrix".to_owned(), matrix());
@@ -21,7 +26,7 @@ pub fn schema() -> Schema {
 
 fn matrix() -> Value {
     json!({
-        "description": "Runs the scenario once for each combination of these values, such as \
+        "description": "Runs the file once for each combination of these values, such as \
             `nodes.alice.kind: [core-31, knots-29]`: the places of values in the file, with the values that they take.",
         "type": "object",
         "propertyNames": { "pattern": "^[^.]+(\\.[^.]+)*$" },

@@ -82,7 +82,7 @@ pub(super) fn yaml(message: &str) -> String {
         return format!("`{key}` is there twice: expected each key once");
     }
     for (begin, instead) in [
-        ("multiple YAML documents", "a second document begins here: expected one scenario in a file"),
+        ("multiple YAML documents", "a second document begins here: expected one in a file"),
         ("alias references unknown anchor", "no anchor has this name: expected one that stands above"),
         ("recursive references", "an anchor contains itself: expected values that come to an end"),
         ("recursion limit exceeded", "values lie too deep inside each other: expected at most 255 levels"),

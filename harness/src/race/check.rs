@@ -145,17 +145,30 @@ impl Check<'_> {
             }
             self.miner(miner, &format!("miners.{name}"));
         }
-        let sum = Percent(miners.values().fold(0, |sum, miner| sum.saturating_add(miner.share.0)));
-        if sum != Percent::WHOLE {
-            let off = Percent(sum.0.abs_diff(Percent::WHOLE.0));
-            let word = if sum > Percent::WHOLE { "more" } else { "less" };
-            self.problem("miners", format!("the shares add up to {sum}, {off} {word} than all: expected 100 %"));
+        let left_out: Vec<&str> =
+            miners.iter().filter(|(_, miner)| miner.share.is_none()).map(|(name, _)| name.as_str()).collect();
+        let shares = miners.values().filter_map(|miner| miner.share);
+        let sum = Percent(shares.fold(0, |sum, share| sum.saturating_add(share.0)));
+        let off = Percent(sum.0.abs_diff(Percent::WHOLE.0));
+        let word = if sum > Percent::WHOLE { "more" } else { "less" };
+        match left_out.as_slice() {
+            [] if sum == Percent::WHOLE => {}
+            [] => self.problem("miners", format!("the shares add up to {sum}, {off} {word} than all: expected 100 %")),
+            [_] if sum < Percent::WHOLE => {}
+            [name] => {
+                let message = format!("the others' shares add up to {sum}, so nothing is left for {name}");
+                self.problem(format!("miners.{name}"), message + ": expected less than 100 %");
+            }
+            [first, others @ ..] => {
+                let message = format!("{first} and {} have no share: expected at most one without", others.join(" and "));
+                self.problem("miners", message);
+            }
         }
         self.shared_nodes();
     }
 
     fn miner(&mut self, miner: &Miner, path: &str) {
-        if miner.share.0 == 0 {
+        if miner.share == Some(Percent(0)) {
             let message = "a miner with 0 % never finds a block: expected a larger share, or no such miner";
             self.problem(format!("{path}.share"), message);
         }

@@ -211,7 +211,7 @@ impl<'a, N: Nodes> Course<'a, N> {
     }
 
     fn schedule_block(&mut self) {
-        let (gap, miner) = self.draws.arrival(&self.setup.experiment);
+        let (gap, miner) = self.draws.arrival(self.setup);
         self.queue.push(self.now + gap, Event::Found { miner });
     }
 

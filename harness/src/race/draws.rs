@@ -5,7 +5,7 @@ use bitcoin::{Amount, FeeRate};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 
-use super::language::{Experiment, Feerates};
+use super::language::Feerates;
 use super::setup::Setup;
 use crate::seed;
 
@@ -26,11 +26,11 @@ impl Draws {
 
     /// How long after the last block the next one is found, in milliseconds, and by whom: arrivals are a Poisson process,
     /// so the gaps are exponentially distributed, and each is any miner's with the probability of its share.
-    pub(crate) fn arrival(&mut self, experiment: &Experiment) -> (u64, usize) {
-        let gap = exponential(&mut self.arrivals) * experiment.blocks.interval.0 as f64;
+    pub(crate) fn arrival(&mut self, setup: &Setup) -> (u64, usize) {
+        let gap = exponential(&mut self.arrivals) * setup.experiment.blocks.interval.0 as f64;
         let drawn = self.arrivals.next_u64() % crate::scenario::Percent::WHOLE.0;
         let mut sum = 0;
-        let finder = experiment.miners.values().position(|miner| {
+        let finder = setup.miners.iter().position(|miner| {
             sum += miner.share.0;
             drawn < sum
         });

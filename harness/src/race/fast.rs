@@ -73,7 +73,7 @@ fn hazard(setup: &Setup, model: &mut Model, seed: u64, number: u64) -> Option<f6
         loop {
             course.run_until(now).await?;
             let (mut factory_close, mut either) = (0.0, 0.0);
-            for (place, miner) in setup.experiment.miners.values().enumerate() {
+            for (place, miner) in setup.miners.iter().enumerate() {
                 for (side, chance) in course.would_mine(place).await? {
                     let share = miner.share.fraction() * chance;
                     either += if side.is_some() { share } else { 0.0 };

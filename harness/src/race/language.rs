@@ -164,8 +164,9 @@ pub enum PublishedTx {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Miner {
-    /// Its part of the hash power.
-    pub share: Percent,
+    /// Its part of the hash power. One miner may leave it out, and has what the others leave.
+    #[serde(default)]
+    pub share: Option<Percent>,
     /// Its node.
     pub node: String,
     /// How it chooses what it mines.
@@ -276,6 +277,15 @@ pub enum MarginSign {
     Zero,
     /// It loses.
     Negative,
+}
+
+impl Experiment {
+    /// The shares of the miners, in the order of the file.
+    pub fn shares(&self) -> Vec<Percent> {
+        let given: u64 = self.miners.values().filter_map(|miner| miner.share).map(|share| share.0).sum();
+        let left = Percent(Percent::WHOLE.0.saturating_sub(given));
+        self.miners.values().map(|miner| miner.share.unwrap_or(left)).collect()
+    }
 }
 
 impl Default for Blocks {

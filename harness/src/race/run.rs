@@ -54,7 +54,7 @@ pub async fn run(
         let mut by_model = fast::trials(&setup, experiment.seed, 0..count);
         let predicted = fast::predicted(&setup, experiment.seed, count.min(PREDICTED));
         let gaps_ms: Vec<u64> =
-            (0..count).map(|number| Draws::new(experiment.seed, number).arrival(experiment).0).collect();
+            (0..count).map(|number| Draws::new(experiment.seed, number).arrival(&setup).0).collect();
         let mut known = Known { gaps_ms: &gaps_ms, predicted, ..Known::default() };
         let mut failures = Vec::new();
         let trials = match options.lanes {

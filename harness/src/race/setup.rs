@@ -6,6 +6,7 @@ use factory_core::replacement::{Policy, RelayRate};
 use super::item::{Facts, Item, Sides};
 use super::language::{Experiment, MiningPolicy, PublishedTx, Side};
 use super::{options, sides};
+use crate::scenario::Percent;
 use crate::testbed::Stop;
 
 /// What nodes keep free in a block for its header and the coinbase (`-blockreservedweight`).
@@ -55,6 +56,7 @@ pub(crate) struct Hop {
 /// A miner.
 #[derive(Clone, Debug)]
 pub(crate) struct MinerSetup {
+    pub(crate) share: Percent,
     pub(crate) node: usize,
     pub(crate) policy: Chooses,
 }
@@ -119,7 +121,7 @@ impl Setup {
             }
         }
         let mut miners = Vec::new();
-        for miner in experiment.miners.values() {
+        for (miner, share) in experiment.miners.values().zip(experiment.shares()) {
             let node = place(&miner.node)?;
             let policy = match &miner.policy {
                 MiningPolicy::Template => Chooses::Template,
@@ -136,7 +138,7 @@ impl Setup {
                     Chooses::Template
                 }
             };
-            miners.push(MinerSetup { node, policy });
+            miners.push(MinerSetup { share, node, policy });
         }
         let mut publish = Vec::new();
         for published in &experiment.publish {

@@ -4,6 +4,8 @@
 mod item;
 mod language;
 mod nodes;
+#[allow(dead_code)]
+mod real;
 mod record;
 #[allow(dead_code)]
 mod sides;

@@ -9,7 +9,7 @@ use bitcoin::opcodes::OP_0;
 use bitcoin::params::Params;
 use bitcoin::script::Builder;
 use bitcoin::{
-    Amount, Block, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut, Witness,
+    Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut, Witness,
     transaction,
 };
 
@@ -43,21 +43,27 @@ pub(super) fn time_at(height: u64) -> u64 {
 
 fn mine(previous: &Header, height: u64, reward_to: &ScriptBuf) -> Block {
     let coinbase = coinbase(height, reward_to);
+    // The root of a tree of one is that one.
+    let root = TxMerkleNode::from_byte_array(coinbase.compute_txid().to_byte_array());
+    let time = u32::try_from(time_at(height)).expect("simulated time begins in 2026");
+    Block { header: header(previous.block_hash(), root, time), txdata: vec![coinbase] }
+}
+
+/// The header of a block, mined.
+pub(crate) fn header(previous: BlockHash, merkle_root: TxMerkleNode, time: u32) -> Header {
     let header = Header {
         version: Version::from_consensus(0x2000_0000),
-        prev_blockhash: previous.block_hash(),
-        // The root of a tree of one is that one.
-        merkle_root: TxMerkleNode::from_byte_array(coinbase.compute_txid().to_byte_array()),
-        time: u32::try_from(time_at(height)).expect("simulated time begins in 2026"),
+        prev_blockhash: previous,
+        merkle_root,
+        time,
         bits: CompactTarget::from_consensus(BITS),
         nonce: 0,
     };
     // Always the lowest number that does it, so that the chain is always the same.
-    let header = (0..=u32::MAX)
+    (0..=u32::MAX)
         .map(|nonce| Header { nonce, ..header })
         .find(|header| header.validate_pow(header.target()).is_ok())
-        .expect("every other header meets the target of regtest");
-    Block { header, txdata: vec![coinbase] }
+        .expect("every other header meets the target of regtest")
 }
 
 fn coinbase(height: u64, reward_to: &ScriptBuf) -> Transaction {
@@ -78,7 +84,7 @@ fn coinbase(height: u64, reward_to: &ScriptBuf) -> Transaction {
 }
 
 /// The reward of the block at `height`.
-pub(super) fn subsidy(height: u64) -> Amount {
+pub(crate) fn subsidy(height: u64) -> Amount {
     Amount::from_sat(Amount::from_int_btc(50).to_sat() >> (height / HALVING_INTERVAL))
 }
 

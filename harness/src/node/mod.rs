@@ -19,5 +19,5 @@ pub use process::{Node, NodeConfig, StartError, StopError};
 pub use rpc::{
     Acceptance, Block, BlockSubmission, BlockTransaction, ChainInfo, Ingredient, LinkError, LinkState, MempoolEntry,
     MempoolFees, MempoolRules, Output, PackageSubmission, PackageTransaction, Peer, Rpc, RpcError, RpcErrorReason,
-    Submission, Unspent,
+    Submission, TemplateTransaction, Unspent,
 };

@@ -11,7 +11,8 @@ use factory_core::tx::funding::Coin;
 use serde::{Deserialize, Serialize};
 
 pub use super::first_blocks::BLOCK_INTERVAL;
-use super::first_blocks::{BLOCKS, first_blocks, subsidy, time_at};
+use super::first_blocks::{BLOCKS, first_blocks, time_at};
+pub(crate) use super::first_blocks::{header, subsidy};
 use super::process::{Node, NodeConfig, StartError, StopError};
 use super::rpc::{BlockSubmission, RpcError};
 use crate::seed;

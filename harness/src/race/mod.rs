@@ -12,6 +12,8 @@ mod load;
 mod model;
 mod nodes;
 mod options;
+#[allow(dead_code)]
+mod real;
 mod record;
 mod schema;
 mod setup;

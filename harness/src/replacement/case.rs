@@ -138,6 +138,11 @@ impl Case {
         (self.exact.1 + merged).checked_sub(DUST_LIMIT).unwrap_or(Amount::ZERO)
     }
 
+    /// What everybody's final balance is paid to.
+    pub(crate) fn payout(&self) -> &Wallet {
+        &self.payout
+    }
+
     /// What the mempool holds, as the model has it.
     pub fn model(&self) -> &Mempool {
         &self.model

@@ -3,6 +3,7 @@
 mod chain;
 mod client;
 mod mempool;
+mod mining;
 mod peers;
 mod trace;
 
@@ -11,5 +12,6 @@ pub use client::{Rpc, RpcError, RpcErrorReason};
 pub use mempool::{
     Acceptance, MempoolEntry, MempoolFees, MempoolRules, PackageSubmission, PackageTransaction, Submission,
 };
+pub use mining::TemplateTransaction;
 pub use peers::{LinkError, LinkState, Peer};
 pub(super) use trace::Trace;

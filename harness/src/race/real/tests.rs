@@ -1,0 +1,239 @@
+use super::*;
+use crate::node::Kind;
+use crate::race::Side;
+
+/// Two nodes of a kind, a factory, and no more than 60,000 WU in a block.
+fn experiment(kind: Kind, more: &str) -> Experiment {
+    let text = format!(
+        "name: test
+nodes:
+  alice: {{ kind: {kind} }}
+  bob: {{ kind: {kind} }}
+factory: {{ members: 20 }}
+publish:
+  - {{ tx: allocation, at: alice }}
+  - {{ tx: closes, at: alice }}
+  - {{ tx: factory-close, at: bob }}
+miners:
+  a: {{ share: 50 %, node: alice }}
+  b: {{ share: 50 %, node: bob }}
+blocks: {{ max_weight: 60_000 WU }}
+{more}"
+    );
+    serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// `None`, with a word, if the kind is not there and need not be.
+async fn start(experiment: &Experiment) -> Option<RealNodes> {
+    let env = Env::from_process().unwrap();
+    match RealNodes::start(&env, experiment).await {
+        Ok(nodes) => Some(nodes),
+        Err(Stop::Skip(why)) if experiment.nodes[0].kind.0 != Kind::DEFAULT || env.kinds().unwrap().is_some() => {
+            eprintln!("skipped: {why}");
+            None
+        }
+        Err(stop) => panic!("{stop}"),
+    }
+}
+
+fn allocation_side(members: u32) -> Vec<Item> {
+    [Item::Allocation].into_iter().chain((0..members).map(Item::Close)).collect()
+}
+
+async fn offer_all(nodes: &mut RealNodes, node: usize, time_ms: u64, items: &[Item]) {
+    let accepted = nodes.offer(node, time_ms, items).await.unwrap();
+    assert_eq!(accepted, vec![true; items.len()], "{:?}", nodes.rejections());
+}
+
+#[derive(Clone, Copy)]
+struct Block {
+    node: usize,
+    miner: usize,
+}
+
+/// Mines what the node would, which is just `expected` in any order.
+async fn mine(nodes: &mut RealNodes, time_ms: u64, Block { node, miner }: Block, expected: &[Item]) -> BlockId {
+    let template = nodes.template(node, time_ms).await.unwrap();
+    let mut sorted = template.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected, "the template of node {node}");
+    nodes.mine(node, time_ms, &template, miner).await.unwrap()
+}
+
+/// The allocation's side at one node, and the factory close at the other one: the one that mines decides.
+async fn a_side_wins(nodes: &mut RealNodes, seed: u64, winner: Side) {
+    nodes.begin(seed).await.unwrap();
+    let (all, close) = (allocation_side(20), [Item::FactoryClose]);
+    offer_all(nodes, 0, 0, &all).await;
+    offer_all(nodes, 1, 0, &close).await;
+    assert_eq!((nodes.holds(0).await.unwrap(), nodes.holds(1).await.unwrap()), (all.clone(), close.to_vec()));
+    // A second offer changes nothing.
+    assert_eq!(nodes.offer(0, 500, &all[..1]).await.unwrap(), [true]);
+    let (by, expected) = match winner {
+        Side::Allocation => (0, &all[..]),
+        Side::FactoryClose => (1, &close[..]),
+    };
+    let paid = nodes.trial().unwrap().paid(expected).unwrap().to_sat();
+    let empty = nodes.mine(1 - by, 1_000, &[], 1).await.unwrap();
+    assert_eq!(empty, BlockId(1));
+    nodes.deliver(by, empty).await.unwrap();
+    let block = mine(nodes, 600_000, Block { node: by, miner: 0 }, expected).await;
+    assert_eq!((block, nodes.tip(by).await.unwrap()), (BlockId(2), BlockId(2)));
+    assert_eq!(nodes.tip(1 - by).await.unwrap(), BlockId(1));
+    nodes.deliver(1 - by, block).await.unwrap();
+    nodes.deliver(1 - by, block).await.unwrap();
+    for node in [0, 1] {
+        assert_eq!(nodes.tip(node).await.unwrap(), block);
+        assert_eq!(nodes.holds(node).await.unwrap(), []);
+    }
+    assert_eq!(nodes.fees(block, 2).await.unwrap(), [paid, 0]);
+    assert_eq!(nodes.fees(BlockId::FIRST, 2).await.unwrap(), [0, 0]);
+}
+
+/// Each node mines its own side, and the third block decides.
+async fn a_fork(nodes: &mut RealNodes, seed: u64) {
+    nodes.begin(seed).await.unwrap();
+    let (all, close) = (allocation_side(20), [Item::FactoryClose]);
+    offer_all(nodes, 0, 0, &all).await;
+    offer_all(nodes, 1, 0, &close).await;
+    let paid = nodes.trial().unwrap().paid(&close).unwrap().to_sat();
+    let first = mine(nodes, 600_000, Block { node: 0, miner: 0 }, &all).await;
+    let second = mine(nodes, 600_000, Block { node: 1, miner: 1 }, &close).await;
+    nodes.deliver(0, second).await.unwrap();
+    nodes.deliver(1, first).await.unwrap();
+    assert_eq!((nodes.tip(0).await.unwrap(), nodes.tip(1).await.unwrap()), (first, second));
+    let third = mine(nodes, 600_000, Block { node: 1, miner: 0 }, &[]).await;
+    nodes.deliver(0, third).await.unwrap();
+    assert_eq!(nodes.tip(0).await.unwrap(), third);
+    // Of the side that has lost nothing is left.
+    assert_eq!(nodes.holds(0).await.unwrap(), []);
+    assert_eq!(nodes.fees(third, 2).await.unwrap(), [0, paid]);
+    let lost = nodes.offer(0, 700_000, &all[..1]).await.unwrap();
+    assert_eq!((lost, nodes.rejections().len()), (vec![false], 1));
+}
+
+async fn trials(kind: Kind) {
+    let Some(mut nodes) = start(&experiment(kind, "")).await else { return };
+    a_side_wins(&mut nodes, 1, Side::Allocation).await;
+    a_side_wins(&mut nodes, 2, Side::FactoryClose).await;
+    a_fork(&mut nodes, 3).await;
+    // Both sides are left over, on two tips of the same height.
+    nodes.begin(4).await.unwrap();
+    offer_all(&mut nodes, 0, 0, &allocation_side(20)).await;
+    offer_all(&mut nodes, 1, 0, &[Item::FactoryClose]).await;
+    nodes.mine(0, 1_000, &[], 0).await.unwrap();
+    nodes.mine(1, 1_000, &[Item::FactoryClose], 0).await.unwrap();
+    nodes.begin(5).await.unwrap();
+    for node in [0, 1] {
+        assert_eq!((nodes.tip(node).await.unwrap(), nodes.holds(node).await.unwrap()), (BlockId::FIRST, vec![]));
+    }
+}
+
+/// The template is never one from before, whatever the clock shows.
+async fn fresh_templates(kind: Kind) {
+    let Some(mut nodes) = start(&experiment(kind, "")).await else { return };
+    nodes.begin(1).await.unwrap();
+    let all = allocation_side(20);
+    for known in [0, 1, 2, 21] {
+        offer_all(&mut nodes, 0, 1_000, &all[..known]).await;
+        let mut template = nodes.template(0, 1_000).await.unwrap();
+        template.sort_unstable();
+        assert_eq!(template, all[..known]);
+    }
+    // The node's clock is ahead now. Its block is not.
+    let block = nodes.mine(0, 1_000, &all, 0).await.unwrap();
+    nodes.deliver(1, block).await.unwrap();
+    let trial = nodes.trial().unwrap();
+    assert_eq!(u64::from(trial.block(block).unwrap().block.header.time), trial.base + 1);
+}
+
+/// A full block has as much as fits beside what is kept free, and not one transaction more.
+async fn full_blocks(kind: Kind) {
+    let congestion = "congestion: { fill: 150 %, feerates: { constant: 2 sat/vB }, size: 250 vB }";
+    let Some(mut nodes) = start(&experiment(kind, congestion)).await else { return };
+    for seed in [1, 2] {
+        nodes.begin(seed).await.unwrap();
+        let room = Weight::from_wu(60_000) - reserved(kind);
+        let mut paid = 0;
+        for (weight, fits) in [(1_000, 51), (1_003, 51), (1_019, 51), (1_020, 50), (4_000, 12)] {
+            let before = nodes.trial().unwrap().background.len() as u32;
+            let facts = Facts { fee: Amount::from_sat(weight), weight: Weight::from_wu(weight) };
+            nodes.issue(&[facts; 60]).await.unwrap();
+            let items: Vec<_> = (before..before + 60).map(Item::Background).collect();
+            offer_all(&mut nodes, 0, 0, &items).await;
+            let template = nodes.template(0, 0).await.unwrap();
+            let taken: Weight = template.iter().map(|item| nodes.trial().unwrap().facts(*item).unwrap().weight).sum();
+            assert!(taken < room, "{kind}: {taken} in {room}");
+            assert_eq!(template.len(), fits, "{kind}: {weight} WU each");
+            // The others are gone before the next ones come.
+            let mined = nodes.mine(0, 0, &items, 0).await.unwrap();
+            paid += 60 * weight;
+            assert_eq!(nodes.fees(mined, 1).await.unwrap(), [paid]);
+        }
+    }
+}
+
+macro_rules! on_every_kind {
+    ($($test:ident),*) => {$(
+        mod $test {
+            use super::*;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn core_31() {
+                super::$test(Kind::Core31).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn core_30() {
+                super::$test(Kind::Core30).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn core_29() {
+                super::$test(Kind::Core29).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn core_28() {
+                super::$test(Kind::Core28).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn knots_29() {
+                super::$test(Kind::Knots29).await;
+            }
+        }
+    )*};
+}
+
+on_every_kind!(trials, fresh_templates, full_blocks);
+
+/// How long trials take: `cargo test -p shopfloor --lib race::real -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures"]
+async fn times() {
+    let congestion = "congestion: { fill: 150 %, feerates: { constant: 2 sat/vB } }";
+    for kind in Kind::ALL {
+        let Some(mut nodes) = start(&experiment(kind, "")).await else { continue };
+        let begun = std::time::Instant::now();
+        for seed in 0..50 {
+            a_side_wins(&mut nodes, seed, if seed % 2 == 0 { Side::Allocation } else { Side::FactoryClose }).await;
+        }
+        let trial = begun.elapsed() / 50;
+        let begun = std::time::Instant::now();
+        for seed in 50..100 {
+            nodes.begin(seed).await.unwrap();
+        }
+        let begin = begun.elapsed() / 50;
+        drop(nodes);
+        let Some(mut nodes) = start(&experiment(kind, congestion)).await else { continue };
+        nodes.begin(0).await.unwrap();
+        let begun = std::time::Instant::now();
+        nodes.issue(&[background_facts(500, Amount::from_sat(1_000)); 40]).await.unwrap();
+        let issued = begun.elapsed();
+        let items: Vec<_> = (0..40).map(Item::Background).collect();
+        offer_all(&mut nodes, 0, 0, &items).await;
+        offer_all(&mut nodes, 1, 0, &items).await;
+        eprintln!("{kind}: a trial {trial:?}, of which its beginning {begin:?}; 40 issued {issued:?}, twice offered {:?}", begun.elapsed());
+    }
+}

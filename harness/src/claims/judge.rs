@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use bitcoin::FeeRate;
@@ -13,11 +14,17 @@ use serde::Serialize;
 use super::file::{Claim, Claims, Shows};
 use crate::node::Kind;
 use crate::node::provision::{Env, Tool};
+use crate::race::{self, LoadedExperiment};
 use crate::replacement::{self, Answer, Closes, Question, Stage};
 use crate::report::{self, RunReport};
-use crate::scenario::{self, CloseFee, Invalid, Loaded, Override};
+use crate::scenario::{self, CloseFee, FileKind, Invalid, Loaded, Override};
 use crate::suite::{self, Budget, Display, ScenarioJob, Style};
 use crate::testbed::{Stop, locate};
+
+/// How often an experiment that a claim rests on is tried on nodes of each kind.
+const RACE_TRIALS: u64 = 60;
+/// How many of its trials are made at once.
+const RACE_LANES: usize = 2;
 
 /// What came of all claims.
 #[derive(Clone, Debug, Serialize)]
@@ -91,9 +98,13 @@ pub async fn run(
         nodes.insert(kind.to_string(), program.version.to_string());
     }
     let mut jobs = Vec::new();
-    let mut places = Vec::new();
+    let (mut places, mut races) = (Vec::new(), Vec::new());
     for &kind in kinds {
         for scenario in needed(claims, kind) {
+            if is_experiment(&folder.join(&scenario)).map_err(|invalid| Stop::Fail(invalid.to_string()))? {
+                races.push((kind, scenario));
+                continue;
+            }
             let cells = cells(&folder.join(&scenario), kind).map_err(|invalid| Stop::Fail(invalid.to_string()))?;
             for loaded in cells {
                 places.push((kind, scenario.clone()));
@@ -102,7 +113,8 @@ pub async fn run(
         }
     }
     let display = Arc::new(Display::to_stderr(jobs.len(), style));
-    let outcome = suite::run(jobs, Budget::of_machine(None), false, display, interrupt).await;
+    let mut interrupt = pin!(interrupt);
+    let outcome = suite::run(jobs, Budget::of_machine(None), false, display, interrupt.as_mut()).await;
     if outcome.interrupted {
         return Ok(None);
     }
@@ -110,6 +122,16 @@ pub async fn run(
     for (place, run) in places.into_iter().zip(&outcome.runs) {
         let entry = outcomes.entry(place).or_default();
         *entry = entry.take().or_else(|| failure(run));
+    }
+    for (kind, experiment) in races {
+        let cells = race_cells(&folder.join(&experiment), kind).map_err(|invalid| Stop::Fail(invalid.to_string()))?;
+        let options = race::Options { trials: Some(RACE_TRIALS), lanes: RACE_LANES };
+        let report = tokio::select! {
+            report = race::run(&cells, options, Arc::clone(&env), Arc::new(|_| {})) => report?,
+            () = interrupt.as_mut() => return Ok(None),
+        };
+        let failure = report.failures.first().map(|why| format!("{} did not pass: {why}", report.name));
+        outcomes.insert((kind, experiment), failure);
     }
     let mut reports = Vec::new();
     for claim in &claims.claims {
@@ -141,6 +163,18 @@ fn cells(file: &Path, kind: Kind) -> Result<Vec<Loaded>, Invalid> {
     let names: BTreeSet<&String> = first.iter().flat_map(|loaded| loaded.scenario.nodes.keys()).collect();
     let everywhere: Vec<Override> = names.into_iter().map(|name| Override::kind(name, kind)).collect();
     scenario::load(file, &everywhere)
+}
+
+fn is_experiment(file: &Path) -> Result<bool, Invalid> {
+    Ok(FileKind::of(&scenario::read_text(file)?) == FileKind::Experiment)
+}
+
+/// The cells of an experiment in which every node is of this kind.
+fn race_cells(file: &Path, kind: Kind) -> Result<Vec<LoadedExperiment>, Invalid> {
+    let first = race::load(file, &[])?;
+    let names: BTreeSet<&String> = first.iter().flat_map(|cell| cell.experiment.nodes.keys()).collect();
+    let everywhere: Vec<Override> = names.into_iter().map(|name| Override::kind(name, kind)).collect();
+    race::load(file, &everywhere)
 }
 
 fn failure(run: &RunReport) -> Option<String> {

@@ -3,6 +3,7 @@
 mod claims;
 mod node;
 mod plan;
+mod race;
 mod replacement;
 mod run;
 mod schema;
@@ -35,6 +36,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Ask the model and real nodes what it takes for the factory close to replace the allocation
     Replacement(replacement::ReplacementArgs),
+    /// Let miners decide between both sides, in experiments on real nodes and by the model
+    Race(race::RaceArgs),
     /// Judge what the proposal claims, by scenarios on every kind of node
     Claims(claims::ClaimsArgs),
     /// Print the JSON Schema of a kind of file
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => run::check(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Replacement(args) => replacement::replacement(&args),
+        Command::Race(args) => race::race(&args),
         Command::Claims(args) => claims::claims(&args),
         Command::Schema { of } => schema::schema(of),
         Command::Node(command) => node::node(&command),

@@ -5,7 +5,7 @@ use factory_core::replacement::{Policy, RelayRate};
 
 use super::item::{Facts, Item, Sides};
 use super::language::{Experiment, MiningPolicy, PublishedTx, Side};
-use super::{options, sides};
+use super::{options, real, sides};
 use crate::scenario::Percent;
 use crate::testbed::Stop;
 
@@ -171,7 +171,7 @@ impl Setup {
             miners,
             publish,
             partitions,
-            background_weight: Weight::from_wu(size * 4),
+            background_weight: real::background_facts(size, Amount::ZERO).weight,
         })
     }
 

@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bitcoind::Client;
-use bitcoind::client::Auth;
 use serde_json::Value;
 use testcontainers::bollard::errors::Error;
 use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
@@ -322,9 +320,8 @@ async fn bring_up(name: &str, dir: &Path, container: &Container) -> Result<(Life
 /// The node's RPC, if it answers there. Nobody but the node knows the secret in its cookie, so it is the node itself
 /// that answers.
 async fn answering(name: &str, port: u16, cookie: &Path, dir: &Path) -> Result<Option<Rpc>, ContainerError> {
-    let auth = Auth::CookieFile(cookie.to_owned());
     // The node may not have written all of the cookie yet.
-    let Ok(client) = Client::new_with_auth(&format!("http://127.0.0.1:{port}"), auth) else { return Ok(None) };
+    let Ok(client) = Rpc::client(&format!("http://127.0.0.1:{port}"), cookie) else { return Ok(None) };
     let prepare = |source| ContainerError::Prepare { name: name.to_owned(), dir: dir.to_owned(), source };
     let rpc = Rpc::traced(name, client, dir).map_err(prepare)?;
     match rpc.call::<Value>("getblockchaininfo", Vec::new()).await {

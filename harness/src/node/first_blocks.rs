@@ -9,8 +9,8 @@ use bitcoin::opcodes::OP_0;
 use bitcoin::params::Params;
 use bitcoin::script::Builder;
 use bitcoin::{
-    Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut, Witness,
-    transaction,
+    Amount, Block, BlockHash, CompactTarget, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxMerkleNode, TxOut,
+    Witness, transaction,
 };
 
 /// How many blocks are mined. All but the last 99 rewards can be spent in the next block.

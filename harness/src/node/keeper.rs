@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 
-use bitcoind::client::Auth;
-use bitcoind::{BitcoinD, Client, Conf, P2P};
+use bitcoind::{BitcoinD, Conf, P2P};
+use jsonrpc::Client;
 use tokio::sync::oneshot;
 
 use super::arguments::node_arguments;
 use super::launcher::{COOKIE_NETWORK, CookiePipe, Launcher};
 use super::lodger::Lodger;
 use super::process::NodeConfig;
+use super::rpc::Rpc;
 
 /// The thread that started the node, and that the node cannot outlive.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Keeper {
                 Err(error) => return drop(tell.send(Err(format!("{error:#}")))),
             };
             let p2p = bitcoind.params.p2p_socket.map(SocketAddr::V4);
-            let client = Client::new_with_auth(&bitcoind.rpc_url(), Auth::CookieFile(pipe.node_cookie().to_owned()));
+            let client = Rpc::client(&bitcoind.rpc_url(), pipe.node_cookie());
             let started = client.map(|client| Started { client, p2p }).map_err(|error| error.to_string());
             let started =
                 started.and_then(|started| pipe.replace().map(|()| started).map_err(|error| error.to_string()));

@@ -7,9 +7,9 @@
 mod background;
 mod block;
 mod lane;
+mod purse;
 #[cfg(test)]
 mod tests;
-mod purse;
 mod trial;
 
 use std::collections::VecDeque;
@@ -19,6 +19,7 @@ use factory_core::tx::funding::Coin;
 use futures_util::future::try_join_all;
 
 pub(crate) use background::background_facts;
+#[allow(unused_imports)]
 pub(crate) use lane::reserved;
 
 use self::block::{Plan, miner_script};
@@ -168,7 +169,11 @@ impl RealNodes {
         let rest = trial.rest(longest)?;
         let factory: Vec<&Transaction> = rest.factory.iter().collect();
         self.purse.collect(&factory, trial.case.payout(), trial.pin_coin.clone());
-        trial.background.iter_mut().filter_map(|background| background.left.take()).for_each(|coin| self.purse.put(coin));
+        trial
+            .background
+            .iter_mut()
+            .filter_map(|background| background.left.take())
+            .for_each(|coin| self.purse.put(coin));
         Ok((tip, rest.unconfirmed.into()))
     }
 
@@ -231,7 +236,9 @@ impl RealNodes {
             let number = trial.number(*tip)?;
             trial.take_confirmed_coins(number).into_iter().for_each(|coin| self.purse.put(coin));
         }
-        self.purse.take(cost).ok_or_else(|| error(format!("no coin is left for a background transaction that costs {cost}")))
+        self.purse
+            .take(cost)
+            .ok_or_else(|| error(format!("no coin is left for a background transaction that costs {cost}")))
     }
 
     /// Which transactions of a template these are; they have to be as heavy and pay as much as is known of them.
@@ -239,7 +246,9 @@ impl RealNodes {
         let (trial, name) = (self.trial()?, &self.lane.nodes[node].name);
         let mut items = Vec::with_capacity(template.len());
         for tx in template {
-            let item = trial.item(tx.txid).ok_or_else(|| error(format!("{name} would mine {}, which is none of the trial's", tx.txid)))?;
+            let item = trial
+                .item(tx.txid)
+                .ok_or_else(|| error(format!("{name} would mine {}, which is none of the trial's", tx.txid)))?;
             let (found, expected) = (Facts { fee: tx.fee, weight: tx.weight }, trial.facts(item)?);
             if found != expected {
                 return Err(error(format!("{name} says of {item}: {found:?}, expected {expected:?}")));
@@ -268,10 +277,10 @@ impl Nodes for RealNodes {
         let trial = self.trial.as_ref().ok_or_else(no_trial)?;
         let lane_node = &mut self.lane.nodes[node];
         lane_node.reach(time).await?;
-        let mut accepted = Vec::with_capacity(items.len());
-        for item in items {
-            let answer = lane_node.rpc().submit(trial.tx(*item)?).await?;
-            accepted.push(answer == Submission::Accepted);
+        let txs = items.iter().map(|item| trial.tx(*item)).collect::<Result<Vec<_>, Stop>>()?;
+        let answers = lane_node.rpc().submit_each(txs).await?;
+        let accepted = answers.iter().map(|answer| *answer == Submission::Accepted).collect();
+        for (item, answer) in items.iter().zip(answers) {
             if let Submission::Rejected(reason) = answer {
                 self.rejections.push(Rejection { node, item: *item, reason });
             }

@@ -1,6 +1,7 @@
 //! What a node says about transactions that are not in a block.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Amount, Transaction, Txid, Wtxid};
@@ -176,6 +177,28 @@ impl Rpc {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Like [`Rpc::submit`], for several, one after the other in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`RpcError`], if the node gives no judgement of one.
+    pub async fn submit_each<'a>(
+        &self,
+        txs: impl IntoIterator<Item = &'a Transaction>,
+    ) -> Result<Vec<Submission>, RpcError> {
+        let method = "sendrawtransaction";
+        let params = txs.into_iter().map(|tx| vec![json!(serialize_hex(tx)), json!(0)]).collect();
+        let answers = self.call_each::<Txid>(method, params).await?;
+        let judged = answers.into_iter().map(|answer| match answer {
+            Ok(_) => Ok(Submission::Accepted),
+            Err(RpcErrorReason::Refused { code, message }) if REJECTED.contains(&code) => {
+                Ok(Submission::Rejected(message))
+            }
+            Err(reason) => Err(RpcError { node: Arc::clone(self.node()), method, reason }),
+        });
+        judged.collect()
     }
 
     /// The transactions in the node's mempool.

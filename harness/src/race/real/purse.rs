@@ -90,7 +90,9 @@ impl Purse {
         let pays_pin = if pin { PIN_COIN } else { Amount::ZERO };
         let needed = output.value + pays_pin + COIN * coins as u64;
         let change = held.checked_sub(needed).filter(|change| *change >= DUST_LIMIT).ok_or_else(|| {
-            error(format!("the coins of the first blocks are used up: {held} is left, and the next trial needs {needed}"))
+            error(format!(
+                "the coins of the first blocks are used up: {held} is left, and the next trial needs {needed}"
+            ))
         })?;
         let own = |value| TxOut { value, script_pubkey: self.faucet.script_pubkey().clone() };
         let fanned = TxOut { value: COIN, script_pubkey: background::script_pubkey() };

@@ -173,6 +173,74 @@ async fn full_blocks(kind: Kind) {
     }
 }
 
+/// A node does not take what is no block, and says why.
+async fn wrong_blocks(kind: Kind) {
+    let Some(mut nodes) = start(&experiment(kind, "")).await else { return };
+    nodes.begin(1).await.unwrap();
+    let error = nodes.mine(0, 0, &[Item::Close(0)], 0).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("alice refuses block ") && error.ends_with(": bad-txns-inputs-missingorspent"),
+        "{error}"
+    );
+    let error = nodes.mine(0, 0, &[Item::Allocation, Item::FactoryClose], 0).await.unwrap_err().to_string();
+    assert!(error.ends_with(": bad-txns-inputs-missingorspent"), "{error}");
+    assert_eq!(nodes.mine(0, 0, &[Item::FactoryClose], 0).await.unwrap(), BlockId(1));
+    let error = nodes.offer(0, 0, &[Item::Close(20)]).await.unwrap_err().to_string();
+    assert_eq!(error, "there is no close m20 in this trial");
+}
+
+/// When all coins are spent, those that are confirmed for all nodes are spent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn coins_come_back() {
+    let congestion = "congestion: { fill: 10 %, feerates: { constant: 2 sat/vB }, size: 250 vB }";
+    let Some(mut nodes) = start(&experiment(Kind::DEFAULT, congestion)).await else { return };
+    for seed in [1, 2] {
+        nodes.begin(seed).await.unwrap();
+        let facts = background_facts(250, Amount::from_sat(500));
+        nodes.issue(&vec![facts; 60 * 21]).await.unwrap();
+        let error = nodes.issue(&[facts]).await.unwrap_err().to_string();
+        assert!(error.starts_with("no coin is left"), "{error}");
+        let items: Vec<_> = (0..100).map(Item::Background).collect();
+        let block = nodes.mine(0, 0, &items, 0).await.unwrap();
+        nodes.issue(&[facts]).await.unwrap_err();
+        nodes.deliver(1, block).await.unwrap();
+        nodes.issue(&[facts; 100]).await.unwrap();
+        nodes.issue(&[facts]).await.unwrap_err();
+        let items: Vec<_> = (1260..1360).map(Item::Background).collect();
+        offer_all(&mut nodes, 1, 0, &items).await;
+    }
+}
+
+/// Nodes of two kinds, and a large child.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_kinds() {
+    let mut experiment = experiment(Kind::DEFAULT, "pin: { size: 20_000 vB, feerate: 1 sat/vB }");
+    experiment.nodes[1].kind.0 = Kind::Knots29;
+    experiment.publish.truncate(1);
+    let mut nodes = match RealNodes::start(&Env::from_process().unwrap(), &experiment).await {
+        Err(Stop::Skip(why)) => return eprintln!("skipped: {why}"),
+        started => started.unwrap(),
+    };
+    let pinned = [Item::Allocation, Item::Pin];
+    for seed in 1..4 {
+        nodes.begin(seed).await.unwrap();
+        assert_eq!(nodes.offer(0, 0, &pinned).await.unwrap(), [true, false], "its parent is not published");
+        assert!(nodes.rejections()[0].reason.contains("missing"), "{:?}", nodes.rejections());
+        assert_eq!(nodes.trial().unwrap().facts(Item::Pin).unwrap().vsize(), 20_000);
+        let close = nodes.trial_mut().unwrap().case.close(0).unwrap().0;
+        for node in &nodes.lane.nodes {
+            let all = [nodes.trial().unwrap().tx(Item::Allocation).unwrap(), &close];
+            node.rpc().submit_each(all).await.unwrap();
+        }
+        // The close has been signed twice, and that changes nothing but its witness.
+        assert_eq!(nodes.offer(0, 0, &pinned).await.unwrap(), [true, true]);
+        assert_eq!(nodes.offer(1, 0, &pinned).await.unwrap(), [true, true]);
+        if seed == 2 {
+            nodes.mine(1, 0, &[Item::FactoryClose], 0).await.unwrap();
+        }
+    }
+}
+
 macro_rules! on_every_kind {
     ($($test:ident),*) => {$(
         mod $test {
@@ -206,13 +274,25 @@ macro_rules! on_every_kind {
     )*};
 }
 
-on_every_kind!(trials, fresh_templates, full_blocks);
+on_every_kind!(trials, fresh_templates, full_blocks, wrong_blocks);
 
 /// How long trials take: `cargo test -p shopfloor --lib race::real -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures"]
 async fn times() {
     let congestion = "congestion: { fill: 150 %, feerates: { constant: 2 sat/vB } }";
+    let knots = "congestion: { fill: 150 %, feerates: { constant: 2 sat/vB }, size: 250 vB }";
+    let mut experiment_of_knots = experiment(Kind::Knots29, knots);
+    experiment_of_knots.nodes[0].args.push("-blockprioritysize=100000".to_owned());
+    if let Some(mut nodes) = start(&experiment_of_knots).await {
+        nodes.begin(0).await.unwrap();
+        nodes.mine(0, 0, &[], 0).await.unwrap();
+        let facts: Vec<_> = (0..100).map(|n| background_facts(250, Amount::from_sat(300 + n))).collect();
+        nodes.issue(&facts).await.unwrap();
+        let items: Vec<_> = (0..100).map(Item::Background).collect();
+        offer_all(&mut nodes, 0, 0, &items).await;
+        eprintln!("knots with 100,000 B for priority: {:?}", nodes.template(0, 0).await.unwrap());
+    }
     for kind in Kind::ALL {
         let Some(mut nodes) = start(&experiment(kind, "")).await else { continue };
         let begun = std::time::Instant::now();
@@ -234,6 +314,9 @@ async fn times() {
         let items: Vec<_> = (0..40).map(Item::Background).collect();
         offer_all(&mut nodes, 0, 0, &items).await;
         offer_all(&mut nodes, 1, 0, &items).await;
-        eprintln!("{kind}: a trial {trial:?}, of which its beginning {begin:?}; 40 issued {issued:?}, twice offered {:?}", begun.elapsed());
+        eprintln!(
+            "{kind}: a trial {trial:?}, of which its beginning {begin:?}; 40 issued {issued:?}, twice offered {:?}",
+            begun.elapsed()
+        );
     }
 }

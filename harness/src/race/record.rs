@@ -1,12 +1,13 @@
 //! What comes of a trial.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::item::Item;
 use super::language::Side;
 
 /// What came of one trial. The model and the nodes have to agree in all of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Trial {
     /// Its number, from 0.
     pub number: u64,
@@ -34,7 +35,7 @@ pub struct Trial {
 }
 
 /// What the factory close is worth to a rational miner, against the allocation's side.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Margin {
     /// The difference of the fees of the two templates, in satoshi.
     pub measured_sat: i64,

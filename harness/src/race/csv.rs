@@ -37,7 +37,7 @@ pub fn trials(report: &RaceReport) -> String {
             let miners = miner_values(report, point, |place, _| {
                 [number(trial.found.get(place)), number(trial.fees_sat.get(place))]
             });
-            table.line(axis_values(report, point).chain(values).chain(miners));
+            table.line(report.axis_values(point).into_iter().chain(values).chain(miners));
         }
     }
     table.0
@@ -67,7 +67,7 @@ pub fn points(report: &RaceReport) -> String {
     titles.extend(miner_columns(report, &["share", "found", "expected", "fees_mean_sat"]));
     table.line(titles);
     for point in &report.points {
-        let mut values: Vec<String> = axis_values(report, point).collect();
+        let mut values = report.axis_values(point);
         values.push(point.trials.to_string());
         for outcome in [point.outcomes.factory_close, point.outcomes.allocation, point.outcomes.neither] {
             values.push(outcome.count.to_string());
@@ -100,10 +100,6 @@ pub fn points(report: &RaceReport) -> String {
         table.line(values);
     }
     table.0
-}
-
-fn axis_values(report: &RaceReport, point: &Point) -> impl Iterator<Item = String> {
-    report.axes().into_iter().map(|axis| point.axes.get(axis).cloned().unwrap_or_default())
 }
 
 /// The names of the miners of all points.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableStyle, presets};
 use indexmap::IndexMap;
 
 use super::report::{MarginReport, Outcome, Point, RaceReport};
@@ -20,8 +20,8 @@ impl fmt::Display for RaceReport {
         if let Some(note) = &self.block_weight {
             writeln!(f, "{note}")?;
         }
-        let points: Vec<&Point> = self.points.iter().collect();
-        writeln!(f, "\n{}", trimmed(&Columns::of(&points, self.axes()).table(&points, presets::NOTHING)))?;
+        let rows: Vec<_> = self.points.iter().map(|point| (self.axis_values(point), point)).collect();
+        writeln!(f, "\n{}", trimmed(&table(&self.axes(), &rows, presets::NOTHING)))?;
         if let [point] = self.points.as_slice() {
             writeln!(f, "\n{}\n", trimmed(&miners(point)))?;
             writeln!(f, "of the factory, {} vB are confirmed in the mean", signed(point.factory_vsize_mean))?;
@@ -78,53 +78,44 @@ impl RaceReport {
     }
 }
 
-/// The columns of a table of points: those in which there is something to say.
-pub(super) struct Columns<'a> {
-    axes: Vec<&'a str>,
-    shown: Vec<Column>,
+/// The table of these points, each with its values of the first columns, which have these titles.
+pub(super) fn table(titles: &[&str], rows: &[(Vec<String>, &Point)], style: TableStyle) -> Table {
+    let columns = columns(rows);
+    let mut table = Table::new();
+    table.load_style(style).set_header(titles.iter().copied().chain(columns.iter().map(|column| column.title)));
+    for (values, point) in rows {
+        table.add_row(values.iter().cloned().chain(columns.iter().map(|column| (column.cell)(point))));
+    }
+    align(&mut table, titles.len());
+    table
 }
 
-/// What a column shows.
+/// What a column shows of a point.
 struct Column {
     title: &'static str,
     cell: fn(&Point) -> String,
 }
 
-impl<'a> Columns<'a> {
-    /// Those for these points, of which `axes` are the first.
-    pub(super) fn of(points: &[&Point], axes: Vec<&'a str>) -> Self {
-        let some = |holds: fn(&Point) -> bool| points.iter().any(|point| holds(point));
-        let mut shown =
-            vec![Column { title: "factory close, % (95 %)", cell: |point| rate(&point.outcomes.factory_close) }];
-        let mut add = |is_shown, title, cell| {
-            if is_shown {
-                shown.push(Column { title, cell });
-            }
-        };
-        add(some(|point| point.predicted_rate.is_some()), "predicted, %", predicted);
-        add(some(|point| point.outcomes.neither.count > 0), "neither, %", |point| rate(&point.outcomes.neither));
-        add(true, "blocks", |point| spread(point.blocks, 1.0));
-        add(true, "time, min", |point| spread(point.time_s, 60.0));
-        add(some(|point| point.stale_blocks > 0), "stale", |point| grouped(point.stale_blocks));
-        add(some(|point| point.margin.is_some()), "Δ (formula), sat", margin);
-        add(some(|point| point.model_disagreements.is_some()), "model differs", |point| {
-            point.model_disagreements.map(grouped).unwrap_or_default()
-        });
-        Columns { axes, shown }
-    }
-
-    /// The table of these points.
-    pub(super) fn table(&self, points: &[&Point], style: comfy_table::TableStyle) -> Table {
-        let titles = self.axes.iter().copied().chain(self.shown.iter().map(|column| column.title));
-        let mut table = Table::new();
-        table.load_style(style).set_header(titles);
-        for point in points {
-            let values = self.axes.iter().map(|axis| point.axes.get(*axis).cloned().unwrap_or_default());
-            table.add_row(values.chain(self.shown.iter().map(|column| (column.cell)(point))));
+/// The columns in which there is something to say of any of these points.
+fn columns(rows: &[(Vec<String>, &Point)]) -> Vec<Column> {
+    let some = |holds: fn(&Point) -> bool| rows.iter().any(|(_, point)| holds(point));
+    let mut columns: Vec<Column> = Vec::new();
+    let mut add = |is_shown, title, cell| {
+        if is_shown {
+            columns.push(Column { title, cell });
         }
-        align(&mut table, self.axes.len());
-        table
-    }
+    };
+    add(true, "factory close, % (95 %)", |point| rate(&point.outcomes.factory_close));
+    add(some(|point| point.predicted_rate.is_some()), "predicted, %", predicted);
+    add(some(|point| point.outcomes.neither.count > 0), "neither, %", |point| rate(&point.outcomes.neither));
+    add(true, "blocks", |point| spread(point.blocks, 1.0));
+    add(true, "time, min", |point| spread(point.time_s, 60.0));
+    add(some(|point| point.stale_blocks > 0), "stale", |point| grouped(point.stale_blocks));
+    add(some(|point| point.margin.is_some()), "Δ (formula), sat", margin);
+    add(some(|point| point.model_disagreements.is_some()), "model differs", |point| {
+        point.model_disagreements.map(grouped).unwrap_or_default()
+    });
+    columns
 }
 
 /// What each miner found and earned.

@@ -37,7 +37,7 @@ pub fn trials(report: &RaceReport) -> String {
             let miners = miner_values(report, point, |place, _| {
                 [number(trial.found.get(place)), number(trial.fees_sat.get(place))]
             });
-            table.line(axis_values(report, point).chain(values).chain(miners));
+            table.line(report.axis_values(point).into_iter().chain(values).chain(miners));
         }
     }
     table.0
@@ -67,7 +67,7 @@ pub fn points(report: &RaceReport) -> String {
     titles.extend(miner_columns(report, &["share", "found", "expected", "fees_mean_sat"]));
     table.line(titles);
     for point in &report.points {
-        let mut values: Vec<String> = axis_values(report, point).collect();
+        let mut values = report.axis_values(point);
         values.push(point.trials.to_string());
         for outcome in [point.outcomes.factory_close, point.outcomes.allocation, point.outcomes.neither] {
             values.push(outcome.count.to_string());
@@ -100,10 +100,6 @@ pub fn points(report: &RaceReport) -> String {
         table.line(values);
     }
     table.0
-}
-
-fn axis_values(report: &RaceReport, point: &Point) -> impl Iterator<Item = String> {
-    report.axes().into_iter().map(|axis| point.axes.get(axis).cloned().unwrap_or_default())
 }
 
 /// The names of the miners of all points.
@@ -173,7 +169,12 @@ mod tests {
         report.points[0].records.truncate(2);
         report.points[1].records.truncate(1);
         report.points[0].records[1].margins.clear();
-        insta::assert_snapshot!(trials(&report), @"");
+        insta::assert_snapshot!(trials(&report), @"
+        miners.alice.share,trial,winner,blocks,time_s,decided_by,factory_vb,stale_blocks,margins,margin_mean_sat,margin_formula_mean_sat,marginal_mean_sat_per_vb,found_alice,fees_sat_alice,found_bob,fees_sat_bob
+        0 %,0,allocation,1,500,bob,4008,0,2,-100,-99.5,2,0,0,1,1000
+        0 %,1,allocation,1,537,bob,4008,1,0,,,,0,0,1,1000
+        25 %,0,factory-close,1,500,alice,971,0,2,-25,-24.5,2,1,4000,0,1000
+        ");
         assert_eq!(trials(&report.without_records()).lines().count(), 1);
     }
 
@@ -182,7 +183,11 @@ mod tests {
         let mut report = samples::matrix(&["0 sat/vB"]);
         report.points.truncate(2);
         report.points[1].margin = None;
-        insta::assert_snapshot!(points(&report), @"");
+        insta::assert_snapshot!(points(&report), @"
+        miners.alice.share,trials,factory_close_count,factory_close_rate,factory_close_low,factory_close_high,allocation_count,allocation_rate,allocation_low,allocation_high,neither_count,neither_rate,neither_low,neither_high,predicted_rate,prediction_holds,blocks_mean,blocks_sd,blocks_median,blocks_p10,blocks_p90,time_s_mean,time_s_sd,time_s_median,time_s_p10,time_s_p90,factory_vb_mean,stale_blocks,margins,margin_mean_sat,margin_min_sat,margin_max_sat,margin_formula_mean_sat,marginal_mean_sat_per_vb,arrivals_p,shares_p,model_disagreements,share_alice,found_alice,expected_alice,fees_mean_sat_alice,share_bob,found_bob,expected_bob,fees_mean_sat_bob
+        0 %,200,0,0,0,0.018846005918320894,200,1,0.9811539940816791,1,0,0,0,0.018846005918320894,0,true,1.56,0.8425851581553747,1,1,3,4461.5,2183.5553162435517,4459,1532.3000000000002,7365.8,4008,1,400,-80.175,-100,-20,-79.675,2,,,,0,0,0,0,1,312,312,1000
+        25 %,200,59,0.295,0.23613844271901735,0.3615884197074943,141,0.705,0.6384115802925058,0.7638615572809827,0,0,0,0.018846005918320894,0.25,true,1.56,0.8425851581553747,1,1,3,4461.5,2183.5553162435517,4459,1532.3000000000002,7365.8,3112.085,1,0,,,,,,,0.012986557575743822,,0.25,59,78,1180,0.75,253,234,1000
+        ");
     }
 
     #[test]

@@ -200,6 +200,11 @@ impl RaceReport {
     pub(super) fn axes(&self) -> Vec<&str> {
         self.points.first().map(|point| point.axes.keys().map(String::as_str).collect()).unwrap_or_default()
     }
+
+    /// The values that a point has on them.
+    pub(super) fn axis_values(&self, point: &Point) -> Vec<String> {
+        self.axes().into_iter().map(|axis| point.axes.get(axis).cloned().unwrap_or_default()).collect()
+    }
 }
 
 /// What has to be said of blocks that hold less than the chain allows.

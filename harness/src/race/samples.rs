@@ -10,7 +10,7 @@ use crate::scenario::{Count, Percent, Premium, Rate, Sat};
 
 /// An experiment with two miners: one that is rational and has this share, in percent, and one that is bribed.
 pub(super) fn experiment(share: u64) -> Experiment {
-    let miner = |share, policy| Miner { share: Percent(share * 10_000), node: "node".to_owned(), policy };
+    let miner = |share, policy| Miner { share: Some(Percent(share * 10_000)), node: "node".to_owned(), policy };
     let bribed = MiningPolicy::Bribed { side: Side::Allocation, payment: Sat(Amount::from_sat(20_000)) };
     let miners = [
         ("alice".to_owned(), miner(share, MiningPolicy::Rational { second: "other".to_owned() })),

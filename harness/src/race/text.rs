@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableStyle, presets};
 use indexmap::IndexMap;
 
 use super::report::{MarginReport, Outcome, Point, RaceReport};
@@ -20,8 +20,8 @@ impl fmt::Display for RaceReport {
         if let Some(note) = &self.block_weight {
             writeln!(f, "{note}")?;
         }
-        let points: Vec<&Point> = self.points.iter().collect();
-        writeln!(f, "\n{}", trimmed(&Columns::of(&points, self.axes()).table(&points, presets::NOTHING)))?;
+        let rows: Vec<_> = self.points.iter().map(|point| (self.axis_values(point), point)).collect();
+        writeln!(f, "\n{}", trimmed(&table(&self.axes(), &rows, presets::NOTHING)))?;
         if let [point] = self.points.as_slice() {
             writeln!(f, "\n{}\n", trimmed(&miners(point)))?;
             writeln!(f, "of the factory, {} vB are confirmed in the mean", signed(point.factory_vsize_mean))?;
@@ -71,59 +71,51 @@ impl RaceReport {
         let Some(worst) = fits.iter().min_by(|a, b| a.p_value.total_cmp(&b.p_value)) else {
             return Ok(());
         };
-        let Fit { chi_squared, degrees, p_value } = worst;
+        let Fit { chi_squared, degrees, p_value } = *worst;
+        let p_value = if p_value < 1e-4 { "p < 0.0001".to_owned() } else { format!("p = {p_value:.4}") };
         let of_all = if fits.len() > 1 { format!(", the least of {} points", fits.len()) } else { String::new() };
-        writeln!(f, "{what}: p = {p_value:.4}{of_all} (chi-squared {chi_squared:.2}, degrees of freedom: {degrees})")
+        writeln!(f, "{what}: {p_value}{of_all} (chi-squared {chi_squared:.2}, degrees of freedom: {degrees})")
     }
 }
 
-/// The columns of a table of points: those in which there is something to say.
-pub(super) struct Columns<'a> {
-    axes: Vec<&'a str>,
-    shown: Vec<Column>,
+/// The table of these points, each with its values of the first columns, which have these titles.
+pub(super) fn table(titles: &[&str], rows: &[(Vec<String>, &Point)], style: TableStyle) -> Table {
+    let columns = columns(rows);
+    let mut table = Table::new();
+    table.load_style(style).set_header(titles.iter().copied().chain(columns.iter().map(|column| column.title)));
+    for (values, point) in rows {
+        table.add_row(values.iter().cloned().chain(columns.iter().map(|column| (column.cell)(point))));
+    }
+    align(&mut table, titles.len());
+    table
 }
 
-/// What a column shows.
+/// What a column shows of a point.
 struct Column {
     title: &'static str,
     cell: fn(&Point) -> String,
 }
 
-impl<'a> Columns<'a> {
-    /// Those for these points, of which `axes` are the first.
-    pub(super) fn of(points: &[&Point], axes: Vec<&'a str>) -> Self {
-        let some = |holds: fn(&Point) -> bool| points.iter().any(|point| holds(point));
-        let mut shown =
-            vec![Column { title: "factory close, % (95 %)", cell: |point| rate(&point.outcomes.factory_close) }];
-        let mut add = |is_shown, title, cell| {
-            if is_shown {
-                shown.push(Column { title, cell });
-            }
-        };
-        add(some(|point| point.predicted_rate.is_some()), "predicted, %", predicted);
-        add(some(|point| point.outcomes.neither.count > 0), "neither, %", |point| rate(&point.outcomes.neither));
-        add(true, "blocks", |point| spread(point.blocks, 1.0));
-        add(true, "time, min", |point| spread(point.time_s, 60.0));
-        add(some(|point| point.stale_blocks > 0), "stale blocks", |point| grouped(point.stale_blocks));
-        add(some(|point| point.margin.is_some()), "Δ (by formula), sat", margin);
-        add(some(|point| point.model_disagreements.is_some()), "model differs", |point| {
-            point.model_disagreements.map(grouped).unwrap_or_default()
-        });
-        Columns { axes, shown }
-    }
-
-    /// The table of these points.
-    pub(super) fn table(&self, points: &[&Point], style: comfy_table::TableStyle) -> Table {
-        let titles = self.axes.iter().copied().chain(self.shown.iter().map(|column| column.title));
-        let mut table = Table::new();
-        table.load_style(style).set_header(titles);
-        for point in points {
-            let values = self.axes.iter().map(|axis| point.axes.get(*axis).cloned().unwrap_or_default());
-            table.add_row(values.chain(self.shown.iter().map(|column| (column.cell)(point))));
+/// The columns in which there is something to say of any of these points.
+fn columns(rows: &[(Vec<String>, &Point)]) -> Vec<Column> {
+    let some = |holds: fn(&Point) -> bool| rows.iter().any(|(_, point)| holds(point));
+    let mut columns: Vec<Column> = Vec::new();
+    let mut add = |is_shown, title, cell| {
+        if is_shown {
+            columns.push(Column { title, cell });
         }
-        align(&mut table, self.axes.len());
-        table
-    }
+    };
+    add(true, "factory close, % (95 %)", |point| rate(&point.outcomes.factory_close));
+    add(some(|point| point.predicted_rate.is_some()), "predicted, %", predicted);
+    add(some(|point| point.outcomes.neither.count > 0), "neither, %", |point| rate(&point.outcomes.neither));
+    add(true, "blocks", |point| spread(point.blocks, 1.0));
+    add(true, "time, min", |point| spread(point.time_s, 60.0));
+    add(some(|point| point.stale_blocks > 0), "stale", |point| grouped(point.stale_blocks));
+    add(some(|point| point.margin.is_some()), "Δ (formula), sat", margin);
+    add(some(|point| point.model_disagreements.is_some()), "model differs", |point| {
+        point.model_disagreements.map(grouped).unwrap_or_default()
+    });
+    columns
 }
 
 /// What each miner found and earned.
@@ -200,7 +192,21 @@ mod tests {
 
     #[test]
     fn a_single_point_shows_its_miners() {
-        insta::assert_snapshot!(samples::single(), @"");
+        insta::assert_snapshot!(samples::single(), @"
+        a sample: 200 trials, seed 7
+        node is core-31 31.99
+
+         factory close, % (95 %)         blocks          time, min  stale  Δ (formula), sat  model differs
+                60.0 (53.1–66.5)  1.6 (1.0–3.0)  74.4 (25.5–122.8)      1           20 (20)              0
+
+         miner  policy                             share, %  blocks  expected  fees per trial, sat
+         alice  rational                               50.0     120     156.0                2,400
+         bob    bribed: 20,000 sat for allocation      50.0     192     156.0                1,000
+
+        of the factory, 2,186 vB are confirmed in the mean
+        Δ: 0 to 80 sat in 400 blocks, r = 2.00 sat/vB in the mean
+        blocks by miner: p < 0.0001 (chi-squared 16.62, degrees of freedom: 1)
+        ");
     }
 
     #[test]
@@ -210,6 +216,30 @@ mod tests {
         report.points[1].prediction_holds = Some(false);
         report.failures = vec!["something".to_owned(); FAILURES_SHOWN + 2];
         report.failures.truncate(FAILURES_SHOWN + 1);
-        insta::assert_snapshot!(report, @"");
+        insta::assert_snapshot!(report, @"
+        a sample: 200 trials each, seed 7
+        the model alone, no nodes
+
+         miners.alice.share  factory.premium  factory close, % (95 %)  predicted, %         blocks          time, min  stale  Δ (formula), sat
+         0 %                 0 sat/vB                   0.0 (0.0–1.9)           0.0  1.6 (1.0–3.0)  74.4 (25.5–122.8)      1         -80 (-80)
+         0 %                 1 sat/vB                   0.0 (0.0–1.9)   0.0, MISSED  1.6 (1.0–3.0)  74.4 (25.5–122.8)      1         891 (891)
+         25 %                0 sat/vB                29.5 (23.6–36.2)          25.0  1.6 (1.0–3.0)  74.4 (25.5–122.8)      1           -5 (-5)
+
+        blocks by miner: p = 0.0130 (chi-squared 6.17, degrees of freedom: 1)
+
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: something
+        fail: … and 1 more
+        ");
     }
 }

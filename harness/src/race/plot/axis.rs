@@ -10,7 +10,7 @@ pub(super) struct Axis {
     pub(super) title: String,
     /// Where each point of the report lies on it.
     pub(super) places: Vec<f64>,
-    /// What its values 0, 1, 2, … are called, if they are no numbers.
+    /// What its values 0, 1, 2, … are called, if they are no numbers, or some are too near to each other.
     pub(super) names: Option<Vec<String>>,
 }
 
@@ -30,11 +30,11 @@ impl Axis {
         let texts: Vec<&str> =
             report.points.iter().map(|point| point.axes.get(name).map(String::as_str).unwrap_or_default()).collect();
         match measures(&texts) {
-            Some((places, unit)) => {
+            Some((places, unit)) if !is_crowded(&places) => {
                 let title = if unit.is_empty() { name.to_owned() } else { format!("{name}, {unit}") };
                 Axis { title, places, names: None }
             }
-            None => Axis::categories(name, &texts),
+            _ => Axis::categories(name, &texts),
         }
     }
 
@@ -89,6 +89,19 @@ fn others(point: &Point) -> String {
     values.join(", ")
 }
 
+/// Whether two of these numbers would be drawn over each other, as 1, 2 and 1,000 are.
+fn is_crowded(numbers: &[f64]) -> bool {
+    /// The least distance, as a part of the whole axis.
+    const LEAST: f64 = 0.02;
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.dedup();
+    let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else {
+        return false;
+    };
+    sorted.windows(2).any(|pair| pair[1] - pair[0] < (last - first) * LEAST)
+}
+
 /// The numbers in these texts, and the unit that they have in common; `None`, if one is no number, or the units differ.
 fn measures(texts: &[&str]) -> Option<(Vec<f64>, String)> {
     let measures: Vec<(f64, String)> = texts.iter().map(|text| measure(text)).collect::<Option<_>>()?;
@@ -133,6 +146,15 @@ mod tests {
         ] {
             let expected = expected.map(|(numbers, unit)| (numbers, unit.to_owned()));
             assert_eq!(measures(texts), expected, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn near_numbers_are_crowded() {
+        for (numbers, crowded) in
+            [(&[0.0, 10.0, 600.0, 10.0][..], true), (&[0.0, 50.0, 50.0, 100.0], false), (&[7.0], false), (&[], false)]
+        {
+            assert_eq!(is_crowded(numbers), crowded, "{numbers:?}");
         }
     }
 

@@ -13,13 +13,14 @@ use plotters::style::{IntoFont as _, TextStyle};
 use super::PlotError;
 
 /// Colours that people tell apart however they see colours (Okabe and Ito 2008).
-pub(super) const COLOURS: [RGBColor; 6] = [
+pub(super) const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
+    BLACK,
 ];
 /// The colour of what is beside the data.
 pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);

@@ -6,8 +6,10 @@ use super::axis::{Axis, Series};
 use super::canvas::{self, COLOURS, Frame, GREY, Key, Mark};
 use crate::report::grouped;
 
-/// How far the marks of different series are apart, where their values of x are the same, in pixels.
+/// How far the marks of different series are apart at most, where their values of x are the same, in pixels.
 const BESIDE: i32 = 10;
+/// How far the marks of all series are apart at most, in pixels.
+const ALL_BESIDE: i32 = 40;
 
 /// What of a point is drawn.
 struct Shown {
@@ -94,14 +96,17 @@ impl Overlay {
             }
             for (number, series) in all_series.iter().enumerate() {
                 let colour = COLOURS[number % COLOURS.len()];
-                let beside = number as i32 * BESIDE - (all_series.len() as i32 - 1) * BESIDE / 2;
+                let count = all_series.len() as i32;
+                let apart = BESIDE.min(ALL_BESIDE / count).max(1);
+                let beside = number as i32 * apart - (count - 1) * apart / 2;
                 let known =
                     series.points.iter().filter_map(|&point| Some((axis.places[point], shown[point].as_ref()?)));
-                let theory = known.clone().filter_map(|(x, shown)| Some(at(x, shown.theory?)));
+                let beside = |(x, y)| (x + beside, y);
+                let theory = known.clone().filter_map(|(x, shown)| Some(beside(at(x, shown.theory?))));
                 if axis.names.is_some() {
                     // There is nothing between names that a line could lead through.
                     for (x, y) in theory {
-                        canvas::line(area, colour, vec![(x + beside - 12, y), (x + beside + 12, y)])?;
+                        canvas::line(area, colour, vec![(x - 12, y), (x + 12, y)])?;
                     }
                 } else {
                     let through: Vec<_> = theory.collect();
@@ -111,7 +116,7 @@ impl Overlay {
                 }
                 for (x, Shown { value, .. }) in known {
                     let heights = value.map(|value| at(x, value).1);
-                    canvas::value(area, number, colour, at(x, 0.0).0 + beside, heights)?;
+                    canvas::value(area, number, colour, beside(at(x, 0.0)).0, heights)?;
                 }
             }
             Ok(())

@@ -243,7 +243,7 @@ fn experiments_lie_beside_scenarios() {
         assert_eq!(code, Some(2), "{command}: {stderr}");
         assert!(stderr.contains("nothing but 1 experiment: `shopfloor race FILE` runs one"), "{command}: {stderr}");
     }
-    scenario(dir.path(), str::to_owned);
+    scenario(dir.path(), |text| text);
     let (code, _, stderr) = said(&["plan", &folder]);
     assert_eq!((code, stderr.as_str()), (Some(0), "left out: 1 experiment: `shopfloor race FILE` runs one\n"));
     let (code, stdout, stderr) = said(&["check", &folder]);

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng as _;
 use shopfloor::race::{self, LoadedExperiment};
 use shopfloor::seed;
 
@@ -39,11 +41,11 @@ const PIECES: [&str; 24] = [
 ];
 
 /// A source of numbers that are the same in every run.
-struct Chance(Box<dyn FnMut() -> u32>);
+struct Chance(ChaCha20Rng);
 
 impl Chance {
     fn below(&mut self, limit: usize) -> usize {
-        (self.0)() as usize % limit.max(1)
+        self.0.next_u32() as usize % limit.max(1)
     }
 }
 
@@ -96,10 +98,10 @@ fn mutate(text: &str, others: &[(PathBuf, String)], chance: &mut Chance) -> Stri
 
 #[test]
 fn nothing_in_an_experiment_file_makes_the_loader_panic() {
-    let mut random = seed::stream(1, "mutations");
-    let mut chance = Chance(Box::new(move || rand_core::RngCore::next_u32(&mut random)));
+    let mut chance = Chance(seed::stream(1, "mutations"));
     let texts = texts();
     assert!(texts.len() > 90, "{}", texts.len());
+    let sound_ones: Vec<_> = texts.iter().filter(|(file, text)| race::load_text(file, text, &[]).is_ok()).collect();
     let (mut sound, mut refused) = (0, 0);
     for (file, text) in &texts {
         let mut text = text.clone();
@@ -120,13 +122,13 @@ fn nothing_in_an_experiment_file_makes_the_loader_panic() {
                     assert!(!invalid.problems.is_empty() && invalid.to_string().len() < 200_000);
                 }
             }
-            // Few files survive more than a few changes.
-            if round % 4 == 3 {
-                text.clone_from(&texts[chance.below(texts.len())].1);
+            // Few files survive more than a few changes; and most of these were wrong to begin with.
+            if round % 3 == 2 {
+                text.clone_from(&sound_ones[chance.below(sound_ones.len())].1);
             }
         }
     }
-    assert!(sound > 10 && refused > 500, "{sound} sound, {refused} refused");
+    assert!(sound > 30 && refused > 500, "{sound} sound, {refused} refused");
 }
 
 /// What an engine may rely on.

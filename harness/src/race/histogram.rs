@@ -29,8 +29,10 @@ pub(super) fn read(file: &Path) -> Result<Vec<(FeeRate, u64)>, String> {
     })
 }
 
-/// The bins, or what is wrong in which line.
-fn parse(text: &str) -> Result<Vec<(FeeRate, u64)>, (Option<usize>, String)> {
+/// In which line something is wrong, if it is in one, and what.
+type Wrong = (Option<usize>, String);
+
+fn parse(text: &str) -> Result<Vec<(FeeRate, u64)>, Wrong> {
     let (mut bins, mut total) = (Vec::new(), 0_u64);
     for (number, line) in (1..).zip(text.lines()) {
         let said = line.trim();

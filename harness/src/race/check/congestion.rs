@@ -3,6 +3,7 @@
 use bitcoin::FeeRate;
 use factory_core::replacement::RelayRate;
 
+use super::super::item::Facts;
 use super::super::language::{Congestion, Feerates, PublishedTx};
 use super::{Bins, Check};
 use crate::scenario::Rate;
@@ -106,7 +107,7 @@ impl Check<'_> {
         let factory = &self.experiment.factory;
         let pinned = self.experiment.publish.iter().any(|publish| publish.tx == PublishedTx::Pin);
         let pin = self.experiment.pin.as_ref().filter(|_| pinned);
-        let same = |facts: super::super::item::Facts| {
+        let same = |facts: Facts| {
             u128::from(facts.fee.to_sat()) * 250 == u128::from(rate.to_sat_per_kwu()) * u128::from(facts.vsize())
         };
         let tied = if rate == factory.feerate.0 {

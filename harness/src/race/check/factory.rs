@@ -9,8 +9,8 @@ use super::super::item::{Facts, Sides};
 use super::super::language::{Experiment, PublishedTx, Side};
 use super::super::sides;
 use super::Check;
-use crate::scenario::Premium;
 use crate::scenario::check::version;
+use crate::scenario::{Premium, Rate};
 
 /// No factory close of more members is relayed; the exact limit follows from its size.
 const MAX_MEMBERS: u32 = 5_000;
@@ -58,18 +58,16 @@ impl Work {
 /// Which value makes a factory impossible: the one without which it is none any more.
 fn to_blame(experiment: &Experiment) -> &'static str {
     let mut simpler = experiment.clone();
-    let simplify: [(&str, fn(&mut Experiment)); 3] = [
-        ("pin", |experiment| experiment.pin = None),
-        ("factory.premium", |experiment| experiment.factory.premium = Premium(FeeRate::ZERO)),
-        ("factory.feerate", |experiment| experiment.factory.feerate.0 = FeeRate::BROADCAST_MIN),
-    ];
-    for (path, simplify) in simplify {
-        simplify(&mut simpler);
-        if sides::facts(&simpler).is_ok() {
-            return path;
-        }
+    simpler.pin = None;
+    if sides::facts(&simpler).is_ok() {
+        return "pin";
     }
-    "factory.members"
+    simpler.factory.premium = Premium(FeeRate::ZERO);
+    if sides::facts(&simpler).is_ok() {
+        return "factory.premium";
+    }
+    simpler.factory.feerate = Rate(FeeRate::BROADCAST_MIN);
+    if sides::facts(&simpler).is_ok() { "factory.feerate" } else { "factory.members" }
 }
 
 impl Check<'_> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 use shopfloor::race::{self, LoadedExperiment};
+use shopfloor::scenario::Percent;
 use shopfloor::seed;
 
 /// How many texts are made of each file.
@@ -134,13 +135,13 @@ fn nothing_in_an_experiment_file_makes_the_loader_panic() {
 /// What an engine may rely on.
 fn holds(loaded: &LoadedExperiment) {
     let experiment = &loaded.experiment;
-    let shares: u64 = experiment.miners.values().map(|miner| miner.share.0).sum();
+    let shares: u64 = experiment.shares().iter().map(|share| share.0).sum();
     assert_eq!(shares, 1_000_000);
     for publish in &experiment.publish {
         assert!(experiment.nodes.contains_key(&publish.at));
     }
     for miner in experiment.miners.values() {
-        assert!(experiment.nodes.contains_key(&miner.node) && miner.share.0 > 0);
+        assert!(experiment.nodes.contains_key(&miner.node) && miner.share != Some(Percent(0)));
     }
     if let Some(bins) = &loaded.histogram {
         assert!(bins.iter().all(|(_, count)| *count > 0) && !bins.is_empty());

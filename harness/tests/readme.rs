@@ -11,6 +11,7 @@ use factory_core::TxVersion;
 use shopfloor::claims::{self, Claims};
 use shopfloor::node::Kind;
 use shopfloor::node::provision::Env;
+use shopfloor::race::{self, Options};
 use shopfloor::replacement::{self, Closes, Probed, Question};
 use shopfloor::report::update_block;
 use shopfloor::scenario::CloseFee;
@@ -78,4 +79,19 @@ async fn what_it_takes_to_replace() {
         }
     }
     shows("replacement", &replacement::table(&answers), "shopfloor replacement");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wins() {
+    if !are_there() {
+        return;
+    }
+    let env = Arc::new(Env::from_process().unwrap());
+    let mut reports = Vec::new();
+    for name in ["mix-of-kinds", "premium-against-a-pin", "tie-under-congestion"] {
+        let cells = race::load(&root().join(format!("scenarios/miners/{name}.yaml")), &[]).unwrap();
+        let options = Options { trials: Some(50), lanes: 2 };
+        reports.push(race::run(&cells, options, Arc::clone(&env), Arc::new(|_| {})).await.unwrap());
+    }
+    shows("races", &race::markdown(&reports), "shopfloor race");
 }

@@ -53,10 +53,9 @@ pub(super) fn race(args: &RaceArgs) -> Result<Exit, AnyError> {
     let json = args.json.as_deref().map(create).transpose()?;
     let lanes = match args.model {
         true => 0,
-        false => args.jobs.map_or_else(
-            || std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            usize::from,
-        ),
+        false => args
+            .jobs
+            .map_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get), usize::from),
     };
     let options = Options { trials: args.trials, lanes };
     let env = Arc::new(Env::from_process()?);

@@ -11,6 +11,7 @@ use factory_core::replacement::RelayRate;
 use super::item::Sides;
 use super::language::{Experiment, Miner, MiningPolicy, RaceNode};
 use super::options;
+use crate::claims::Claims;
 use crate::scenario::check::MAX_NODES;
 use crate::scenario::{Percent, Problem, Span, is_word};
 
@@ -64,6 +65,13 @@ impl Check<'_> {
         let Experiment { name, trials, blocks, .. } = self.experiment;
         if name.trim().is_empty() {
             self.problem("name", "it is empty: expected a few words");
+        }
+        if let Some(claim) = &self.experiment.claim
+            && let Ok(claims) = Claims::own()
+            && !claims.claims.iter().any(|known| known.id == *claim)
+        {
+            let known: Vec<&str> = claims.claims.iter().map(|known| known.id.as_str()).collect();
+            self.problem("claim", format!("`{claim}` is no claim: expected one of {}", known.join(", ")));
         }
         if trials.0 > MAX_TRIALS {
             self.problem("trials", format!("expected at most {MAX_TRIALS}, found {}", trials.0));
@@ -161,7 +169,8 @@ impl Check<'_> {
                 self.problem(format!("miners.{name}"), message + ": expected less than 100 %");
             }
             [first, others @ ..] => {
-                let message = format!("{first} and {} have no share: expected at most one without", others.join(" and "));
+                let message =
+                    format!("{first} and {} have no share: expected at most one without", others.join(" and "));
                 self.problem("miners", message);
             }
         }

@@ -61,8 +61,7 @@ struct Found {
 impl<'a, N: Nodes> Course<'a, N> {
     /// A trial that begins.
     pub(crate) async fn begin(setup: &'a Setup, nodes: &'a mut N, draws: Draws) -> Result<Self, N::Error> {
-        let first =
-            Found { parent: BlockId::FIRST, height: 0, time: 0, miner: 0, items: Vec::new(), decided: None };
+        let first = Found { parent: BlockId::FIRST, height: 0, time: 0, miner: 0, items: Vec::new(), decided: None };
         let seen = Seen { blocks: HashSet::from([BlockId::FIRST]), ..Seen::default() };
         let mut course = Course {
             setup,
@@ -83,8 +82,7 @@ impl<'a, N: Nodes> Course<'a, N> {
             course.offer(node, &waiting).await?;
         }
         for (time, node, items) in &setup.publish {
-            let lag = setup.nodes[*node].lag;
-            course.queue.push(time + lag, Event::Publish { node: *node, items: items.clone() });
+            course.queue.push(*time, Event::Publish { node: *node, items: items.clone() });
         }
         for (number, parting) in setup.partitions.iter().enumerate() {
             course.queue.push(parting.to, Event::Heal { number });

@@ -16,6 +16,9 @@ pub struct Experiment {
     /// What it is there to show.
     #[serde(default)]
     pub description: String,
+    /// The claim that it bears on, by the name that it has among those of `shopfloor claims`, such as `miners-prefer-it`.
+    #[serde(default)]
+    pub claim: Option<String>,
     /// Decides the arrival of blocks, the background and every key: the same seed gives the same trials.
     #[serde(default = "default_seed")]
     pub seed: u64,
@@ -200,7 +203,7 @@ pub enum MiningPolicy {
     },
     /// No transactions.
     Empty,
-    /// Its node's block template, but transactions reach that node late.
+    /// Its node's block template, but what other nodes know reaches that node late.
     Stale {
         /// By how much.
         lag: Span,

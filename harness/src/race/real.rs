@@ -19,8 +19,6 @@ use factory_core::tx::funding::Coin;
 use futures_util::future::try_join_all;
 
 pub(crate) use background::background_facts;
-#[allow(unused_imports)]
-pub(crate) use lane::reserved;
 
 use self::block::{Plan, miner_script};
 use self::lane::Lane;
@@ -133,11 +131,6 @@ impl RealNodes {
         self.rejections.clear();
         self.trial = Some(Trial::new(case, signed, funding.pin_coin, first));
         Ok(())
-    }
-
-    /// The facts of the factory's transactions.
-    pub(crate) fn sides(&self) -> &Sides {
-        &self.sides
     }
 
     /// What the nodes have not taken in this trial, in the order in which it was offered.

@@ -11,6 +11,7 @@ use super::expectations::expectations;
 use super::language::{Experiment, MiningPolicy, Side};
 use super::record::Trial;
 use super::stats::{Distribution, Fit, Interval, Z_95, Z_9999, agrees, mean};
+use crate::claims::Claims;
 use crate::report::grouped;
 use crate::scenario::Percent;
 
@@ -31,6 +32,9 @@ pub struct RaceReport {
     /// What it is there to show.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// The claim that it bears on, in its words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// The seed.
     pub seed: u64,
     /// How many trials were made of each point.
@@ -94,6 +98,12 @@ pub struct NodeVersion {
     pub kind: String,
     /// What it says of itself.
     pub version: String,
+}
+
+/// What a claim says that is known by this name.
+fn words_of(id: &str) -> Option<String> {
+    let claims = Claims::own().ok()?;
+    claims.claims.into_iter().find(|claim| claim.id == id).map(|claim| claim.claim)
 }
 
 /// How often which side was confirmed.
@@ -182,6 +192,7 @@ impl RaceReport {
             file: file.to_owned(),
             name: experiment.name.clone(),
             description: experiment.description.clone(),
+            claim: experiment.claim.as_deref().and_then(words_of),
             seed: experiment.seed,
             trials: points.iter().map(|point| point.trials).max().unwrap_or(0),
             block_weight: block_weight(&points),
@@ -273,15 +284,16 @@ fn miners(experiment: &Experiment, trials: &[Trial]) -> Vec<MinerReport> {
     let found = |trial: &Trial, place| u64::from(trial.found.get(place).copied().unwrap_or(0));
     let miners = experiment.miners.len();
     let all: u64 = trials.iter().flat_map(|trial| (0..miners).map(|place| found(trial, place))).sum();
-    let report = |(place, ((name, miner), share)): (usize, ((&String, &super::language::Miner), Percent))| MinerReport {
-        name: name.clone(),
-        policy: policy(&miner.policy),
-        share: share.fraction(),
-        blocks_found: trials.iter().map(|trial| found(trial, place)).sum(),
-        blocks_expected: share.fraction() * all as f64,
-        fees_mean_sat: mean(trials.iter().map(|trial| trial.fees_sat.get(place).copied().unwrap_or(0) as f64))
-            .unwrap_or(0.0),
-    };
+    let report =
+        |(place, ((name, miner), share)): (usize, ((&String, &super::language::Miner), Percent))| MinerReport {
+            name: name.clone(),
+            policy: policy(&miner.policy),
+            share: share.fraction(),
+            blocks_found: trials.iter().map(|trial| found(trial, place)).sum(),
+            blocks_expected: share.fraction() * all as f64,
+            fees_mean_sat: mean(trials.iter().map(|trial| trial.fees_sat.get(place).copied().unwrap_or(0) as f64))
+                .unwrap_or(0.0),
+        };
     experiment.miners.iter().zip(experiment.shares()).enumerate().map(report).collect()
 }
 

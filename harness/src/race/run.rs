@@ -10,7 +10,7 @@ use super::course::Course;
 use super::draws::Draws;
 use super::fast;
 use super::load::LoadedExperiment;
-use super::real::RealNodes;
+use super::real::{RealNodes, Rejection};
 use super::record::Trial;
 use super::report::{Known, NodeVersion, Point, RaceReport};
 use super::setup::Setup;
@@ -63,13 +63,13 @@ pub async fn run(
                 by_model
             }
             lanes => {
-                let trials = on_nodes(&setup, lanes, count, &env, &done).await?;
-                let differ = |(model, nodes): (&Trial, &Trial)| difference(&setup, model, nodes);
-                let differences: Vec<String> = by_model.drain(..).zip(&trials).filter_map(|(m, n)| differ((&m, n))).collect();
+                let made = on_nodes(&setup, lanes, count, &env, &done).await?;
+                let differ = |(model, made): (Trial, &Made)| difference(&setup, &model, made);
+                let differences: Vec<String> = by_model.drain(..).zip(&made).filter_map(differ).collect();
                 known.model_disagreements = Some(differences.len() as u64);
                 known.nodes = nodes(&setup, &env)?;
                 failures.extend(differences.into_iter().take(SHOWN));
-                trials
+                made.into_iter().map(|made| made.trial).collect()
             }
         };
         let mut point = Point::new(cell.cell.clone(), experiment, trials, known);
@@ -79,6 +79,12 @@ pub async fn run(
     Ok(RaceReport::new(&first.file, &first.experiment, points))
 }
 
+/// A trial that real nodes have made, and what they said to what they did not take.
+struct Made {
+    trial: Trial,
+    rejections: Vec<Rejection>,
+}
+
 /// Makes trials on real nodes, several at once.
 async fn on_nodes(
     setup: &Arc<Setup>,
@@ -86,7 +92,7 @@ async fn on_nodes(
     count: u64,
     env: &Arc<Env>,
     done: &Arc<dyn Fn(u64) + Send + Sync>,
-) -> Result<Vec<Trial>, Stop> {
+) -> Result<Vec<Made>, Stop> {
     let next = Arc::new(AtomicU64::new(0));
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..lanes.min(usize::try_from(count).unwrap_or(usize::MAX)) {
@@ -98,7 +104,7 @@ async fn on_nodes(
         // The first that fails ends all the others.
         trials.extend(ended.map_err(|error| Stop::Error(error.to_string()))??);
     }
-    trials.sort_by_key(|trial| trial.number);
+    trials.sort_by_key(|made: &Made| made.trial.number);
     Ok(trials)
 }
 
@@ -109,7 +115,7 @@ async fn lane(
     env: &Env,
     next: &AtomicU64,
     done: &(dyn Fn(u64) + Send + Sync),
-) -> Result<Vec<Trial>, Stop> {
+) -> Result<Vec<Made>, Stop> {
     let mut nodes = RealNodes::start(env, &setup.experiment).await?;
     let mut trials = Vec::new();
     loop {
@@ -120,7 +126,8 @@ async fn lane(
         let seed = setup.experiment.seed;
         nodes.begin(seed::stream(seed, &format!("race/{number}/keys")).next_u64()).await?;
         let course = Course::begin(setup, &mut nodes, Draws::new(seed, number)).await?;
-        trials.push(course.run(number).await?);
+        let trial = course.run(number).await?;
+        trials.push(Made { trial, rejections: nodes.rejections().to_vec() });
         done(1);
     }
 }
@@ -134,7 +141,8 @@ fn nodes(setup: &Setup, env: &Env) -> Result<IndexMap<String, NodeVersion>, Stop
 }
 
 /// In what a trial differs between the model and the nodes.
-fn difference(setup: &Setup, model: &Trial, nodes: &Trial) -> Option<String> {
+fn difference(setup: &Setup, model: &Trial, made: &Made) -> Option<String> {
+    let nodes = &made.trial;
     if model == nodes {
         return None;
     }
@@ -143,8 +151,10 @@ fn difference(setup: &Setup, model: &Trial, nodes: &Trial) -> Option<String> {
         Some((model, nodes)) => {
             let name = |node| setup.experiment.nodes.get_index(node).map_or("?", |(name, _)| name.as_str());
             let word = |accepted| if accepted { "takes" } else { "refuses" };
+            let refused = |one: &&Rejection| (one.node, one.item) == (nodes.node, nodes.item);
+            let why = made.rejections.iter().find(refused).map(|one| format!(" ({})", one.reason)).unwrap_or_default();
             format!(
-                "{} {} {} at {} s, and by the model {} {} {} at {} s",
+                "{} {} {}{why} at {} s, and by the model {} {} {} at {} s",
                 name(nodes.node),
                 word(nodes.accepted),
                 nodes.item,

@@ -17,6 +17,7 @@ pub(super) fn experiment(share: u64) -> Experiment {
         ("bob".to_owned(), miner(100 - share, bribed)),
     ];
     Experiment {
+        claim: None,
         name: "a sample".to_owned(),
         description: "Made by hand.".to_owned(),
         seed: 7,

@@ -9,7 +9,8 @@ use super::{options, real, sides};
 use crate::scenario::Percent;
 use crate::testbed::Stop;
 
-/// What nodes keep free in a block for its header and the coinbase (`-blockreservedweight`).
+/// What nodes of every kind keep free in a block for its header and the coinbase (`-blockreservedweight`). What is in it
+/// beside them weighs less than what is left.
 pub(crate) const RESERVED: Weight = Weight::from_wu(8_000);
 
 /// An experiment, with names resolved.
@@ -35,7 +36,7 @@ pub(crate) struct NodeSetup {
     pub(crate) only: Option<Side>,
     /// Whether it is told of one side only, that which it saw first.
     pub(crate) first_seen: bool,
-    /// By how much transactions reach it late, in milliseconds.
+    /// By how much the transactions that others have reach it late, in milliseconds.
     pub(crate) lag: u64,
     /// The rules of its mempool.
     pub(crate) policy: Policy,
@@ -189,14 +190,5 @@ impl Setup {
             Item::FactoryClose => Some(self.sides.factory_close),
             Item::Background(_) => None,
         }
-    }
-
-    /// How many closes are published at most.
-    pub(crate) fn closes(&self) -> u32 {
-        let closes = self.publish.iter().flat_map(|(_, _, items)| items);
-        closes.filter(|item| matches!(item, Item::Close(_))).max().map_or(0, |last| match last {
-            Item::Close(member) => member + 1,
-            _ => 0,
-        })
     }
 }

@@ -17,7 +17,6 @@ pub(crate) const PIN_COIN: Amount = Amount::from_sat(5_000_000_000);
 
 /// The factory's transactions of one trial, all signed.
 #[derive(Debug)]
-#[allow(dead_code)] // Nothing publishes them yet.
 pub(crate) struct Signed {
     pub(crate) allocation: Transaction,
     pub(crate) closes: Vec<Transaction>,

@@ -16,6 +16,9 @@ impl fmt::Display for RaceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let each = if self.points.len() == 1 { "" } else { " each" };
         writeln!(f, "{}: {} trials{each}, seed {}", self.name, grouped(self.trials), self.seed)?;
+        if let Some(claim) = &self.claim {
+            writeln!(f, "it bears on: {claim}")?;
+        }
         writeln!(f, "{}", self.asked())?;
         if let Some(note) = &self.block_weight {
             writeln!(f, "{note}")?;

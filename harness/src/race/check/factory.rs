@@ -7,6 +7,7 @@ use factory_core::{MAX_STANDARD_WEIGHT, fee};
 
 use super::super::item::{Facts, Sides};
 use super::super::language::{Experiment, PublishedTx, Side};
+use super::super::setup::RESERVED;
 use super::super::sides;
 use super::Check;
 use crate::scenario::check::version;
@@ -16,8 +17,6 @@ use crate::scenario::{Premium, Rate};
 const MAX_MEMBERS: u32 = 5_000;
 /// The coin that pays for the large child holds far more.
 const MAX_FEE: Amount = Amount::ONE_BTC;
-/// What nodes keep free for the header and the coinbase.
-const RESERVED: Weight = Weight::from_wu(8_000);
 
 /// What is known of factories already, so that all cells of a matrix that have the same one take no more time than one.
 #[derive(Debug)]

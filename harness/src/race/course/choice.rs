@@ -51,8 +51,7 @@ impl<N: Nodes> Course<'_, N> {
 
     /// The better of two templates.
     async fn better(&mut self, first: usize, second: usize) -> Result<Choice, N::Error> {
-        let (one, other) =
-            (self.nodes.template(first, self.now).await?, self.nodes.template(second, self.now).await?);
+        let (one, other) = (self.nodes.template(first, self.now).await?, self.nodes.template(second, self.now).await?);
         let tip = self.tips[first];
         // Until both nodes have the same tip, the miner goes by its own.
         if self.tips[second] != tip {
@@ -135,8 +134,7 @@ impl<N: Nodes> Course<'_, N> {
         let mined: std::collections::HashSet<Item> =
             self.branch(tip).flat_map(|block| self.blocks[block.0].items.iter().copied()).collect();
         let known = u32::try_from(self.seen[node].background).unwrap_or(u32::MAX);
-        let mut background: Vec<Item> =
-            (0..known).map(Item::Background).filter(|item| !mined.contains(item)).collect();
+        let mut background: Vec<Item> = (0..known).map(Item::Background).filter(|item| !mined.contains(item)).collect();
         background.sort_by_key(|item| (std::cmp::Reverse(self.facts(*item).fee), *item));
         let room = self.setup.room().to_wu();
         let (mut weight, mut block) = (0, Vec::new());

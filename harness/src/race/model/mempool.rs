@@ -132,10 +132,12 @@ impl Judge {
             let parents = one.parent().and_then(place).into_iter().collect();
             mempool.push(Entry { fee, weight, version: self.sides.version, parents });
         }
-        let conflicts: Vec<usize> = (0..held.len()).filter(|&one| spends_funding(item) && spends_funding(held[one])).collect();
+        let conflicts: Vec<usize> =
+            (0..held.len()).filter(|&one| spends_funding(item) && spends_funding(held[one])).collect();
         let Some(Facts { fee, weight }) = self.facts(item) else { return refused };
         let replaces = !conflicts.is_empty();
-        let candidate = Candidate { weight, version: self.sides.version, parents, conflicts, dust: 0, leaves_dust: false };
+        let candidate =
+            Candidate { weight, version: self.sides.version, parents, conflicts, dust: 0, leaves_dust: false };
         Verdict { accepted: policy.judge(&mempool, &candidate, fee).accepted(), replaces }
     }
 
@@ -179,7 +181,9 @@ mod tests {
 
     #[test]
     fn the_factory_close_replaces_up_to_the_boundary() {
-        for (policy, last) in [(Policy::CORE_29, 13), (Policy::KNOTS_29, 13), (Policy::CORE_30, 19), (Policy::CORE_31, 19)] {
+        for (policy, last) in
+            [(Policy::CORE_29, 13), (Policy::KNOTS_29, 13), (Policy::CORE_30, 19), (Policy::CORE_31, 19)]
+        {
             for closes in 0..=20 {
                 let verdict = judge(policy.clone(), &with_closes(closes), Item::FactoryClose);
                 assert_eq!(verdict, Verdict { accepted: closes <= last, replaces: true }, "{policy:?}, {closes}");

@@ -163,8 +163,7 @@ impl Nodes for ModelNodes<'_> {
         // Parents come before children, and equal ones by their numbers.
         held.sort_unstable();
         let place = |item: Item| held.iter().position(|other| *other == item);
-        let waiting =
-            |&item: &Item| Waiting { item, facts: self.facts(item), parent: item.parent().and_then(place) };
+        let waiting = |&item: &Item| Waiting { item, facts: self.facts(item), parent: item.parent().and_then(place) };
         let waiting: Vec<Waiting> = held.iter().map(waiting).collect();
         Ok(self.assemblies[node].block(&waiting, &self.nodes[node].background))
     }

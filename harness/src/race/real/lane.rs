@@ -16,14 +16,6 @@ const TEMPLATE_AGE: u64 = 6;
 /// For so many hours nodes keep what is in their mempools: more than a trial can last.
 const EXPIRY: u32 = 1_000_000;
 
-/// How much of its `-blockmaxweight` a node of this kind keeps free for the header and the coinbase, where
-/// [`arguments`] start it: a template's transactions weigh less than what is left.
-pub(crate) fn reserved(kind: Kind) -> Weight {
-    match kind {
-        Kind::Core31 | Kind::Core30 | Kind::Core29 | Kind::Core28 | Kind::Knots29 => Weight::from_wu(8_000),
-    }
-}
-
 /// What a node of this kind is told beside the usual.
 fn arguments(kind: Kind, max_weight: Weight) -> Vec<String> {
     let mut args = vec![

@@ -153,7 +153,7 @@ async fn full_blocks(kind: Kind) {
     let Some(mut nodes) = start(&experiment(kind, congestion)).await else { return };
     for seed in [1, 2] {
         nodes.begin(seed).await.unwrap();
-        let room = Weight::from_wu(60_000) - reserved(kind);
+        let room = Weight::from_wu(60_000) - crate::race::setup::RESERVED;
         let mut paid = 0;
         for (weight, fits) in [(1_000, 51), (1_003, 51), (1_019, 51), (1_020, 50), (4_000, 12)] {
             let before = nodes.trial().unwrap().background.len() as u32;
@@ -275,48 +275,3 @@ macro_rules! on_every_kind {
 }
 
 on_every_kind!(trials, fresh_templates, full_blocks, wrong_blocks);
-
-/// How long trials take: `cargo test -p shopfloor --lib race::real -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures"]
-async fn times() {
-    let congestion = "congestion: { fill: 150 %, feerates: { constant: 2 sat/vB } }";
-    let knots = "congestion: { fill: 150 %, feerates: { constant: 2 sat/vB }, size: 250 vB }";
-    let mut experiment_of_knots = experiment(Kind::Knots29, knots);
-    experiment_of_knots.nodes[0].args.push("-blockprioritysize=100000".to_owned());
-    if let Some(mut nodes) = start(&experiment_of_knots).await {
-        nodes.begin(0).await.unwrap();
-        nodes.mine(0, 0, &[], 0).await.unwrap();
-        let facts: Vec<_> = (0..100).map(|n| background_facts(250, Amount::from_sat(300 + n))).collect();
-        nodes.issue(&facts).await.unwrap();
-        let items: Vec<_> = (0..100).map(Item::Background).collect();
-        offer_all(&mut nodes, 0, 0, &items).await;
-        eprintln!("knots with 100,000 B for priority: {:?}", nodes.template(0, 0).await.unwrap());
-    }
-    for kind in Kind::ALL {
-        let Some(mut nodes) = start(&experiment(kind, "")).await else { continue };
-        let begun = std::time::Instant::now();
-        for seed in 0..50 {
-            a_side_wins(&mut nodes, seed, if seed % 2 == 0 { Side::Allocation } else { Side::FactoryClose }).await;
-        }
-        let trial = begun.elapsed() / 50;
-        let begun = std::time::Instant::now();
-        for seed in 50..100 {
-            nodes.begin(seed).await.unwrap();
-        }
-        let begin = begun.elapsed() / 50;
-        drop(nodes);
-        let Some(mut nodes) = start(&experiment(kind, congestion)).await else { continue };
-        nodes.begin(0).await.unwrap();
-        let begun = std::time::Instant::now();
-        nodes.issue(&[background_facts(500, Amount::from_sat(1_000)); 40]).await.unwrap();
-        let issued = begun.elapsed();
-        let items: Vec<_> = (0..40).map(Item::Background).collect();
-        offer_all(&mut nodes, 0, 0, &items).await;
-        offer_all(&mut nodes, 1, 0, &items).await;
-        eprintln!(
-            "{kind}: a trial {trial:?}, of which its beginning {begin:?}; 40 issued {issued:?}, twice offered {:?}",
-            begun.elapsed()
-        );
-    }
-}

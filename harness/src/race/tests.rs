@@ -1,9 +1,14 @@
 //! The model of experiments against what is known beforehand.
 
+use std::path::Path;
+
+use super::draws::Draws;
 use super::fast;
 use super::language::{Experiment, Side};
+use super::load::load;
 use super::record::Trial;
 use super::setup::Setup;
+use super::stats::Fit;
 
 const TWO_SIDES: &str = "
 name: two sides
@@ -84,4 +89,90 @@ fn a_trial_is_the_same_whatever_was_tried_before_it() {
     let all = fast::trials(&setup, 4, 0..50);
     assert_eq!(all[31..40], fast::trials(&setup, 4, 31..40));
     assert_ne!(all, fast::trials(&setup, 5, 0..50));
+}
+
+/// An experiment of the scenarios, with a value put in.
+fn of_scenarios(name: &str, set: &str) -> Setup {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/miners/{name}.yaml"));
+    let cells = load(&file, &[set.parse().unwrap()]).unwrap();
+    assert_eq!(cells.len(), 1, "{name}: {set} leaves one cell");
+    Setup::new(&cells[0].experiment, Vec::new()).unwrap()
+}
+
+/// What can be worked out by hand of the experiments: e(t) is how probable it is that no block comes in t seconds.
+#[test]
+fn the_experiments_come_out_as_worked_out_by_hand() {
+    let e = |seconds: f64| (-seconds / 600.0).exp();
+    let known = [
+        // The premium of 2 sat/vB is 1,942 sat for the 971 vB of the factory close.
+        ("bribed-minority", "miners.bribed.policy.bribed.payment=1_942 sat", 1.0),
+        ("bribed-minority", "miners.bribed.policy.bribed.payment=1_943 sat", 0.9),
+        ("replaced-anyway-share", "miners.contrary.share=30 %", 0.7),
+        // Until the factory close is there, everybody mines the allocation.
+        ("first-seen-share", "miners.first-seen.share=30 %", 0.7 * e(1.0)),
+        ("mix-of-kinds", "factory.premium=0 sat/vB", 0.0),
+        ("mix-of-kinds", "factory.premium=0.2 sat/vB", 0.7 * e(1.0)),
+        ("mix-of-kinds", "factory.premium=1 sat/vB", e(1.0)),
+        // 20 sat/vB are 19,420 sat, and the pin pays 20,000; 21 are 20,391, which does not pay for the relay at 1 sat/vB too.
+        ("premium-against-a-pin", "factory.premium=20 sat/vB", 0.0),
+        ("premium-against-a-pin", "factory.premium=21 sat/vB", 0.6 * e(30.0)),
+        ("premium-against-a-pin", "factory.premium=22 sat/vB", e(30.0)),
+        // Each side takes 5 seconds to the next node. Before the allocation is there, a miner mines neither.
+        (
+            "propagation-lead",
+            "publish.1.after=300 s",
+            e(0.4 * 5.0 + 0.7 * 5.0 + 290.0) * (0.3 * (1.0 - e(5.0)) + e(5.0) * (0.6 * (1.0 - e(5.0)) + e(5.0))),
+        ),
+        // 40 % know the factory close after a minute, and the others ten minutes later.
+        ("stale-majority", "miners.slow.policy.stale.lag=10 min", e(60.0) * (0.4 * (1.0 - e(600.0)) + e(600.0))),
+        ("slow-blocks", "links.0.blocks=0 s", 0.5),
+        ("tie-under-congestion", "congestion.fill=50 %", 0.5),
+        ("tie-under-congestion", "congestion.fill=150 %", 1.0),
+    ];
+    const TRIALS: u64 = 4_000;
+    for (name, set, expected) in known {
+        let setup = of_scenarios(name, set);
+        let predicted = fast::predicted(&setup, 1, 50).unwrap();
+        assert!((predicted - expected).abs() < 1e-9, "{name}, {set}: {predicted}, by hand {expected}");
+        let rate = wins(&fast::trials(&setup, 1, 0..TRIALS), Side::FactoryClose);
+        let tolerance = 4.0 * (expected * (1.0 - expected) / TRIALS as f64).sqrt();
+        assert!((rate - expected).abs() <= tolerance, "{name}, {set}: {rate}, by hand {expected}");
+    }
+}
+
+/// Two halves that do not hear of each other, and then do: with a heal before any block it is the shares that decide, and
+/// with one far later the half that is ahead.
+#[test]
+fn the_longer_a_partition_the_more_the_majority_wins() {
+    let rate = |to: &str| {
+        let setup = of_scenarios("partition-heals", &format!("partitions.0.to={to}"));
+        let trials = fast::trials(&setup, 1, 0..4_000);
+        let undone = trials.iter().filter(|trial| trial.stale_blocks > 0).count();
+        (wins(&trials, Side::FactoryClose), undone)
+    };
+    let ((short, none), (long, most)) = (rate("1 s"), rate("12 h"));
+    assert!((short - 0.4).abs() < 0.04 && none < 20, "{short}, {none}");
+    // 72 blocks come in the mean, 43.2 of them in the larger half: the other is ahead in few trials.
+    assert!(long < 0.1 && most > 3_900, "{long}, {most}");
+}
+
+#[test]
+fn arrivals_are_a_poisson_process_and_finders_have_their_shares() {
+    let setup = setup(TWO_SIDES);
+    let (mut gaps, mut found) = (Vec::new(), [0, 0]);
+    for trial in 0..200 {
+        let mut draws = Draws::new(9, trial);
+        for _ in 0..100 {
+            let (gap, miner) = draws.arrival(&setup);
+            gaps.push(gap);
+            found[miner] += 1;
+        }
+    }
+    let arrivals = Fit::of_arrivals(&gaps, 600_000).unwrap();
+    assert!(arrivals.p_value > 0.001, "{arrivals:?}");
+    // The same test tells another mean from it.
+    assert!(Fit::of_arrivals(&gaps, 630_000).unwrap().p_value < 1e-6);
+    let shares = Fit::of_shares(&found, &[0.7, 0.3]).unwrap();
+    assert!(shares.p_value > 0.001, "{shares:?}");
+    assert!(Fit::of_shares(&found, &[0.68, 0.32]).unwrap().p_value < 1e-6);
 }

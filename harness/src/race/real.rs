@@ -36,7 +36,7 @@ use crate::testbed::Stop;
 /// What a block may weigh that confirms what is left over: the chain's limit, with room for the header and the coinbase.
 const LEFTOVERS: u64 = 3_900_000;
 /// For so many blocks that background transactions fill, there are coins at the beginning of a trial.
-const BLOCKS_AHEAD: u64 = 20;
+const BLOCKS_AHEAD: u64 = 60;
 /// At most so many coins are made at the beginning of a trial.
 const MOST_COINS: u64 = 20_000;
 
@@ -229,9 +229,12 @@ impl RealNodes {
             let number = trial.number(*tip)?;
             trial.take_confirmed_coins(number).into_iter().for_each(|coin| self.purse.put(coin));
         }
-        self.purse
-            .take(cost)
-            .ok_or_else(|| error(format!("no coin is left for a background transaction that costs {cost}")))
+        self.purse.take(cost).ok_or_else(|| {
+            error(format!(
+                "no coin is left for a background transaction that costs {cost}: until all nodes have the same chain \
+                    again, there are coins for about {BLOCKS_AHEAD} full blocks"
+            ))
+        })
     }
 
     /// Which transactions of a template these are; they have to be as heavy and pay as much as is known of them.

@@ -197,7 +197,7 @@ async fn coins_come_back() {
     for seed in [1, 2] {
         nodes.begin(seed).await.unwrap();
         let facts = background_facts(250, Amount::from_sat(500));
-        nodes.issue(&vec![facts; 60 * 21]).await.unwrap();
+        nodes.issue(&vec![facts; 60 * 61]).await.unwrap();
         let error = nodes.issue(&[facts]).await.unwrap_err().to_string();
         assert!(error.starts_with("no coin is left"), "{error}");
         let items: Vec<_> = (0..100).map(Item::Background).collect();

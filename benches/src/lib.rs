@@ -1,1 +1,4 @@
-//! criterion benches of the protocol library; see `benches/`.
+//! What the benches share: factories in memory, and the bare operations that they are compared with.
+
+pub mod bare;
+pub mod parties;

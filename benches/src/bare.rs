@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use factory_core::{Lock, LockKind, TxName};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
-use secp256k1::musig::{AggregatedNonce, KeyAggCache, Session, SessionSecretRand};
+use secp256k1::musig::{AggregatedNonce, KeyAggCache, PublicNonce, SecretNonce, Session, SessionSecretRand};
 use secp256k1::{Keypair, PublicKey, XOnlyPublicKey, schnorr};
 
 use crate::parties::Parties;
@@ -85,13 +85,7 @@ impl Bare {
     ) {
         let nonces: Vec<_> = keys
             .iter()
-            .map(|key| {
-                let (mut session, mut extra) = ([0; 32], [0; 32]);
-                self.rng.fill_bytes(&mut session);
-                self.rng.fill_bytes(&mut extra);
-                let rand = SessionSecretRand::assume_unique_per_nonce_gen(session, &key.secret_key());
-                cache.nonce_gen_with_uniform_randomness(rand, key.public_key(), message, extra)
-            })
+            .map(|key| nonce(cache, key, message, &mut self.rng))
             .collect();
         let public: Vec<_> = nonces.iter().map(|(_, public)| public).collect();
         if keys.len() == 2 {
@@ -111,6 +105,20 @@ impl Bare {
             assert!(schnorr::verify(&signature, message, output_key).is_ok());
         }
     }
+}
+
+/// Nonces of one signer, drawn as BIP 327 recommends: with the secret key, the aggregate and the message mixed in.
+pub fn nonce(
+    cache: &KeyAggCache,
+    key: &Keypair,
+    message: &[u8; 32],
+    rng: &mut ChaCha20Rng,
+) -> (SecretNonce, PublicNonce) {
+    let (mut session, mut extra) = ([0; 32], [0; 32]);
+    rng.fill_bytes(&mut session);
+    rng.fill_bytes(&mut extra);
+    let rand = SessionSecretRand::assume_unique_per_nonce_gen(session, &key.secret_key());
+    cache.nonce_gen_with_uniform_randomness(rand, key.public_key(), message, extra)
 }
 
 /// Keys, sorted, aggregated and tweaked as an output without a script path.

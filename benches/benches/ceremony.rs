@@ -1,0 +1,56 @@
+//! What one signature by all costs the operator and a member through their `handle`, next to the bare operations.
+
+#![allow(missing_docs, reason = "criterion's macros make functions without documentation")]
+
+use std::time::Duration;
+
+use benches::ceremony::Ceremony;
+use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use factory_core::Offer;
+use factory_core::protocol::Joint;
+
+const MEMBERS: [u32; 4] = [10, 100, 1_000, 2_322];
+
+fn ceremony(criterion: &mut Criterion) {
+    for members in MEMBERS {
+        let mut ceremony = Ceremony::new(members, Offer::default());
+        {
+            let mut bench = |name: &str, who: &str, measure: &mut dyn FnMut() -> Duration| {
+                let mut group = criterion.benchmark_group(name);
+                // Each run is prepared anew, at many times its cost, so their number must not follow from what they take.
+                group.sampling_mode(SamplingMode::Flat);
+                group.warm_up_time(Duration::from_nanos(1)).measurement_time(Duration::from_nanos(1));
+                group.sample_size(if members > 100 { 15 } else { 50 });
+                group.bench_function(BenchmarkId::new(who, members), |bencher| {
+                    bencher.iter_custom(|iterations| (0..iterations).map(|_| measure()).sum());
+                });
+                group.finish();
+            };
+            let name = "operator: one factory close";
+            bench(name, "ours", &mut || ceremony.operator());
+            bench(name, "floor", &mut || ceremony.bare_signing().optimistic());
+            bench(name, "every share verified", &mut || ceremony.bare_signing().every_share());
+        }
+        for (joint, name) in [
+            (Joint::Allocation, "member: its part of the allocation"),
+            (Joint::FactoryClose, "member: its part of the factory close"),
+        ] {
+            let proposals = ceremony.proposals(joint);
+            let mut group = criterion.benchmark_group(name);
+            group.warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(400)).sample_size(20);
+            group.bench_function(BenchmarkId::new("ours", members), |bencher| {
+                bencher.iter_custom(|iterations| (0..iterations).map(|_| ceremony.member(&proposals)).sum());
+            });
+            for (who, hashing) in [("floor", false), ("floor with hashing", true)] {
+                group.bench_function(BenchmarkId::new(who, members), |bencher| {
+                    let mut bare = ceremony.bare_member(&proposals);
+                    bencher.iter_custom(|iterations| (0..iterations).map(|_| bare.run(hashing)).sum());
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
+criterion_group!(benches, ceremony);
+criterion_main!(benches);

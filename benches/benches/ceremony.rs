@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use benches::ceremony::Ceremony;
+use bitcoin::FeeRate;
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
-use factory_core::Offer;
+use factory_core::{FeeRule, Offer};
 use factory_core::protocol::Joint;
 
 const MEMBERS: [u32; 4] = [10, 100, 1_000, 2_322];
@@ -26,10 +27,17 @@ fn ceremony(criterion: &mut Criterion) {
                 });
                 group.finish();
             };
-            let name = "operator: one factory close";
-            bench(name, "ours", &mut || ceremony.operator());
+            let name = "operator: from the nonces to the signature";
+            bench(name, "ours", &mut || ceremony.operator().from_nonces);
             bench(name, "floor", &mut || ceremony.bare_signing().optimistic());
             bench(name, "every share verified", &mut || ceremony.bare_signing().every_share());
+            bench("operator: the proposal", "ours", &mut || ceremony.operator().proposal);
+            if members == 100 {
+                let ladder = [0, 1, 2, 4].map(FeeRate::from_sat_per_vb_u32).to_vec();
+                let mut ladder = Ceremony::new(members, Offer { close_fee: FeeRule::Ladder(ladder), ..Offer::default() });
+                bench(name, "ladder of 4", &mut || ladder.operator().from_nonces);
+                bench("operator: the proposal", "ladder of 4", &mut || ladder.operator().proposal);
+            }
         }
         for (joint, name) in [
             (Joint::Allocation, "member: its part of the allocation"),

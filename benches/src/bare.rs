@@ -76,7 +76,7 @@ impl Bare {
 
     /// One signature by all of `keys`: nonces, one aggregate of them, and for each signer the session, its share, and a
     /// verification of the whole. Where there are but two signers each aggregates the nonces itself.
-    fn sign(
+    pub fn sign(
         &mut self,
         (cache, output_key): &(KeyAggCache, XOnlyPublicKey),
         keys: &[Keypair],

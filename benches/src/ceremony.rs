@@ -7,7 +7,7 @@ use bitcoin::{Amount, Transaction, TxOut};
 use factory_core::protocol::{
     Body, Command, Effect, Input, Joint, Message, Operator, Phase, Proposal, Snapshot, Step,
 };
-use factory_core::{AggregateNonce, Digest, Factory, Lock, Offer, Party, Share, Signer};
+use factory_core::{AggregateNonce, Digest, Factory, Lock, Offer, Party, Signer};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNonce, Session};
@@ -24,6 +24,16 @@ pub struct Ceremony {
     stored: Snapshot,
     rng: ChaCha20Rng,
     sessions: u32,
+}
+
+/// How long the operator takes over one signature by all.
+#[derive(Clone, Copy, Debug)]
+pub struct OperatorTimes {
+    /// Over the command: it derives and hashes the factory close, draws its own nonces, and proposes it to every member.
+    pub proposal: Duration,
+    /// Over the nonces and shares of all members, until it holds the complete transaction: it adds up the nonces, signs
+    /// its own share, adds up the shares, verifies the whole, and says so to every member.
+    pub from_nonces: Duration,
 }
 
 /// What the operator proposes to sign, and the aggregate of all nonces.
@@ -75,53 +85,50 @@ impl Ceremony {
         &self.parties
     }
 
-    /// The operator's work on one factory close: the time that it takes over the command and the nonces and shares of all
-    /// members, until it holds the complete transaction. The members' work is not in it, nor is the restoring of the
-    /// operator before.
-    pub fn operator(&mut self) -> Duration {
+    /// The operator's work on one factory close, from the command to the complete transaction. The members' work is not in
+    /// it, nor is the restoring of the operator before.
+    pub fn operator(&mut self) -> OperatorTimes {
         let mut operator = self.parties.new_operator().restore(&self.stored).expect("it has stored this");
-        let mut spent = Duration::ZERO;
-        let mut handle = |operator: &mut Operator, input, rng: &mut ChaCha20Rng| {
-            let began = Instant::now();
-            let effects = operator.handle(input, rng).expect("all are honest");
-            spent += began.elapsed();
-            effects
-        };
-        let effects = handle(&mut operator, Input::Command(Command::SignFactoryClose), &mut self.rng);
+        let command = Input::Command(Command::SignFactoryClose);
+        let (began, effects) = self.timed(&mut operator, vec![command]);
         let (factory, lock) = (self.factory.digest(), self.factory.terms().factory_lock());
         let Some((session, Step::Propose(proposal))) = first_step(&effects) else { panic!("a proposal comes first") };
-        let sighashes = self.sighashes(&proposal);
         drop(effects);
+        let sighashes = self.sighashes(&proposal);
         let mut signers = Vec::with_capacity(self.parties.member_keys.len());
         let mut answers = Vec::with_capacity(self.parties.member_keys.len());
-        for keys in &self.parties.member_keys {
+        for (member, keys) in self.parties.member_keys.iter().enumerate() {
             let signer = |sighash| Signer::new(&mut self.rng, lock, &keys.factory, sighash);
             let of_member: Vec<Signer> = sighashes.iter().map(signer).collect();
-            answers.push(sign(factory, session, Step::Nonces(of_member.iter().map(Signer::public).collect())));
+            let nonces = of_member.iter().map(Signer::public).collect();
+            answers.push(answer(member, factory, session, Step::Nonces(nonces)));
             signers.push(of_member);
         }
-        let mut effects = Vec::new();
-        for (member, message) in answers.into_iter().enumerate() {
-            effects = handle(&mut operator, from(member, message), &mut self.rng);
-        }
+        let (added_up, effects) = self.timed(&mut operator, answers);
         let Some((_, Step::Aggregates(aggregates))) = first_step(&effects) else { panic!("all nonces are there") };
         drop(effects);
-        let sessions: Vec<_> = aggregates
-            .iter()
-            .zip(&sighashes)
-            .map(|(aggregate, sighash)| lock.session(aggregate, sighash).expect("it is this lock's"))
-            .collect();
-        let shares = |(of_member, keys): (Vec<Signer>, &factory_core::MemberKeys)| {
+        let lock = self.factory.terms().factory_lock();
+        let session_of = |(aggregate, sighash)| lock.session(aggregate, sighash).expect("it is this lock's");
+        let sessions: Vec<_> = aggregates.iter().zip(&sighashes).map(session_of).collect();
+        let mut answers = Vec::with_capacity(self.parties.member_keys.len());
+        for (member, (of_member, keys)) in signers.into_iter().zip(&self.parties.member_keys).enumerate() {
             let share = |(signer, session): (Signer, _)| signer.sign(lock, session, &keys.factory);
-            let shares: Vec<Share> = of_member.into_iter().zip(&sessions).map(share).collect();
-            sign(factory, session, Step::Shares(shares))
-        };
-        let answers: Vec<_> = signers.into_iter().zip(&self.parties.member_keys).map(shares).collect();
-        for (member, message) in answers.into_iter().enumerate() {
-            handle(&mut operator, from(member, message), &mut self.rng);
+            let shares = of_member.into_iter().zip(&sessions).map(share).collect();
+            answers.push(answer(member, factory, session, Step::Shares(shares)));
         }
+        let (completed, _) = self.timed(&mut operator, answers);
         assert_eq!(operator.phase(), Phase::FactoryCloseSigned);
-        spent
+        OperatorTimes { proposal: began, from_nonces: added_up + completed }
+    }
+
+    /// How long the operator takes over these inputs, and what comes of the last.
+    fn timed(&mut self, operator: &mut Operator, inputs: Vec<Input>) -> (Duration, Vec<Effect>) {
+        let mut effects = Vec::new();
+        let began = Instant::now();
+        for input in inputs {
+            effects = operator.handle(input, &mut self.rng).expect("all are honest");
+        }
+        (began.elapsed(), effects)
     }
 
     /// What all sign for each variant that is proposed.
@@ -260,12 +267,9 @@ impl BareSigning {
     }
 }
 
-fn sign(factory: Digest, session: u32, step: Step) -> Message {
-    Message::About { factory, body: Body::Sign { joint: Joint::FactoryClose, session, step } }
-}
-
-fn from(member: usize, message: Message) -> Input {
-    Input::Message { from: Party::Member(member as u32), message }
+fn answer(member: usize, factory: Digest, session: u32, step: Step) -> Input {
+    let body = Body::Sign { joint: Joint::FactoryClose, session, step };
+    Input::Message { from: Party::Member(member as u32), message: Message::About { factory, body } }
 }
 
 /// The first step of a signing session that is sent, with the session's number.

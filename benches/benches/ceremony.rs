@@ -2,17 +2,20 @@
 
 #![allow(missing_docs, reason = "criterion's macros make functions without documentation")]
 
+mod common;
+
 use std::time::Duration;
 
 use benches::ceremony::Ceremony;
 use bitcoin::FeeRate;
+use common::CpuTime;
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
-use factory_core::{FeeRule, Offer};
 use factory_core::protocol::Joint;
+use factory_core::{FeeRule, Offer};
 
 const MEMBERS: [u32; 4] = [10, 100, 1_000, 2_322];
 
-fn ceremony(criterion: &mut Criterion) {
+fn ceremony(criterion: &mut Criterion<CpuTime>) {
     for members in MEMBERS {
         let mut ceremony = Ceremony::new(members, Offer::default());
         {
@@ -34,7 +37,8 @@ fn ceremony(criterion: &mut Criterion) {
             bench("operator: the proposal", "ours", &mut || ceremony.operator().proposal);
             if members == 100 {
                 let ladder = [0, 1, 2, 4].map(FeeRate::from_sat_per_vb_u32).to_vec();
-                let mut ladder = Ceremony::new(members, Offer { close_fee: FeeRule::Ladder(ladder), ..Offer::default() });
+                let mut ladder =
+                    Ceremony::new(members, Offer { close_fee: FeeRule::Ladder(ladder), ..Offer::default() });
                 bench(name, "ladder of 4", &mut || ladder.operator().from_nonces);
                 bench("operator: the proposal", "ladder of 4", &mut || ladder.operator().proposal);
             }
@@ -60,5 +64,5 @@ fn ceremony(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, ceremony);
+criterion_group!(name = benches; config = common::settings(); targets = ceremony);
 criterion_main!(benches);

@@ -8,12 +8,13 @@ mod common;
 use std::hint::black_box;
 use std::path::Path;
 
+use common::CpuTime;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use shopfloor::scenario::load_text;
 
 const BASIC: &str = include_str!("../../scenarios/lifecycle/basic.yaml");
 
-fn loader(criterion: &mut Criterion) {
+fn loader(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("scenario: load and check, over its steps");
     for steps in [10, 100, 1_000] {
         let last = "  - mine: { by: alice, blocks: 1 }\n";

@@ -8,13 +8,14 @@ use std::hint::black_box;
 
 use benches::scheme::{MESSAGE, keys};
 use bitcoin::Witness;
+use common::CpuTime;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use factory_core::{Lock, LockKind, Signer};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use secp256k1::{Keypair, PublicKey};
 
-fn locks(criterion: &mut Criterion) {
+fn locks(criterion: &mut Criterion<CpuTime>) {
     // Tapscript holds at most 999 keys, and a witness script 20.
     for (kind, sizes) in [
         (LockKind::MuSig2, [2, 20, 100, 999].as_slice()),
@@ -25,7 +26,7 @@ fn locks(criterion: &mut Criterion) {
             let keys = keys(signers);
             let public: Vec<PublicKey> = keys.iter().map(Keypair::public_key).collect();
             let mut rng = ChaCha20Rng::seed_from_u64(6);
-            let mut bench = |name: &str, measure: &mut dyn FnMut(&mut criterion::Bencher)| {
+            let mut bench = |name: &str, measure: &mut dyn FnMut(&mut criterion::Bencher<'_, CpuTime>)| {
                 let mut group = criterion.benchmark_group(format!("lock {kind}: {name}"));
                 if signers > 100 {
                     group.sample_size(10);

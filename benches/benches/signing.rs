@@ -9,6 +9,7 @@ mod others;
 use std::hint::black_box;
 
 use benches::scheme::{Bare, Ours, Scheme, keys};
+use common::CpuTime;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use others::{Musig2, SchnorrFun};
 use rand_chacha::ChaCha20Rng;
@@ -17,7 +18,7 @@ use rand_core::SeedableRng as _;
 /// The largest standard factory close has 2,322 members.
 const SIGNERS: [usize; 5] = [2, 10, 100, 1_000, 2_322];
 
-fn signing(criterion: &mut Criterion) {
+fn signing(criterion: &mut Criterion<CpuTime>) {
     for signers in SIGNERS {
         steps::<Ours>(criterion, signers);
         steps::<Bare>(criterion, signers);
@@ -26,11 +27,11 @@ fn signing(criterion: &mut Criterion) {
     }
 }
 
-fn steps<S: Scheme>(criterion: &mut Criterion, signers: usize) {
+fn steps<S: Scheme>(criterion: &mut Criterion<CpuTime>, signers: usize) {
     let scheme = S::new(&keys(signers));
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     let id = || BenchmarkId::new(S::NAME, signers);
-    let mut bench = |name: &str, measure: &mut dyn FnMut(&mut criterion::Bencher)| {
+    let mut bench = |name: &str, measure: &mut dyn FnMut(&mut criterion::Bencher<'_, CpuTime>)| {
         let mut group = criterion.benchmark_group(name);
         if signers > 100 {
             // Ten runs of what takes up to half a second.

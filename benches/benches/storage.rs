@@ -7,15 +7,16 @@ mod common;
 use std::hint::black_box;
 
 use benches::parties::Parties;
+use common::CpuTime;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use factory_core::Offer;
 use factory_core::protocol::{Phase, Snapshot};
 
-fn storage(criterion: &mut Criterion) {
+fn storage(criterion: &mut Criterion<CpuTime>) {
     for members in [10, 100, 1_000] {
         let mut parties = Parties::new(members, Offer::default());
         parties.lifecycle();
-        let mut bench = |name: &str, measure: &mut dyn FnMut(&mut criterion::Bencher)| {
+        let mut bench = |name: &str, measure: &mut dyn FnMut(&mut criterion::Bencher<'_, CpuTime>)| {
             let mut group = criterion.benchmark_group(format!("snapshot: {name}"));
             if members > 100 {
                 group.sample_size(10);

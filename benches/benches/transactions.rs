@@ -10,6 +10,7 @@ use std::sync::Arc;
 use benches::bare::{self, Bare};
 use benches::parties::Parties;
 use bitcoin::{Amount, FeeRate, Transaction, TxOut};
+use common::CpuTime;
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use factory_core::protocol::Command;
 use factory_core::tx::{FactoryClose, channel_close, refund};
@@ -18,13 +19,13 @@ use factory_core::{Change, Factory, FeeRule, Lock, Offer, Party, RefundLocks, Te
 /// What each member was paid.
 const PAID: Amount = Amount::from_sat(100_000);
 
-fn transactions(criterion: &mut Criterion) {
+fn transactions(criterion: &mut Criterion<CpuTime>) {
     for members in [10, 100, 1_000, 2_322] {
         let mut parties = Parties::new(members, Offer::default());
         parties.lifecycle();
         let factory = parties.operator.factory().expect("it is open").clone();
         let held = |name| parties.operator.transaction(name).expect("it is signed").transaction().clone();
-        let mut bench = |name: &str, who: &str, measure: &mut dyn FnMut(&mut criterion::Bencher)| {
+        let mut bench = |name: &str, who: &str, measure: &mut dyn FnMut(&mut criterion::Bencher<'_, CpuTime>)| {
             let mut group = criterion.benchmark_group(format!("transactions: {name}"));
             group.bench_function(BenchmarkId::new(who, members), |bencher| measure(bencher));
             group.finish();
@@ -37,7 +38,9 @@ fn transactions(criterion: &mut Criterion) {
         });
         // What comes in a message is another copy.
         let proposed = Transaction::clone(factory.allocation().transaction());
-        bench("check A", "ours", &mut |bencher| bencher.iter(|| assert!(factory.allocation().is(black_box(&proposed)))));
+        bench("check A", "ours", &mut |bencher| {
+            bencher.iter(|| assert!(factory.allocation().is(black_box(&proposed))))
+        });
 
         let balances: Arc<[Amount]> = vec![PAID; members as usize].into();
         bench("build FC", "ours", &mut |bencher| bencher.iter(|| FactoryClose::new(&factory, balances.clone())));
@@ -94,7 +97,7 @@ fn with_ladder(factory: &Factory) -> Factory {
 
 /// One update of one channel, from the operator's command until both sides hold the new refund: four messages. The floor is
 /// one signature of two, with what is signed hashed and the whole verified on both sides.
-fn update(criterion: &mut Criterion) {
+fn update(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("channel: an update, both sides");
     for members in [10, 100, 1_000] {
         // The most updates that there can be.

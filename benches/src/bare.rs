@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use factory_core::{Lock, LockKind, TxName};
 use rand_chacha::ChaCha20Rng;
@@ -10,6 +10,7 @@ use rand_core::{Rng as _, SeedableRng as _};
 use secp256k1::musig::{AggregatedNonce, KeyAggCache, PublicNonce, SecretNonce, Session, SessionSecretRand};
 use secp256k1::{Keypair, PublicKey, XOnlyPublicKey, schnorr};
 
+use crate::clock;
 use crate::parties::Parties;
 
 /// The operations on curve and hashes alone, in loops, with nothing between them.
@@ -37,12 +38,13 @@ impl Bare {
     }
 
     /// All that one lifecycle takes: the factory's and the channels' keys; three signatures in every channel (the first
-    /// refund, that after a payment, the close), two of all parties (the allocation and the factory close).
+    /// refund, that after a payment, the close), two of all parties (the allocation and the factory close). Returns for how
+    /// long the thread had a processor.
     pub fn lifecycle(mut self, parties: &Parties) -> Duration {
         let factory = parties.operator.factory().expect("it has run").clone();
         let close = parties.operator.transaction(TxName::FactoryClose(0)).expect("it has run").clone();
         let channel_close = parties.operator.transaction(TxName::Close(0)).expect("it has run").clone();
-        let began = Instant::now();
+        let began = clock::thread();
         // Both keys of each party are sorted and aggregated as the lock does it, with the tweak of the output.
         let everybody: Vec<PublicKey> =
             self.members.iter().chain([&self.operator]).map(|pair| pair[0].public_key()).collect();
@@ -71,7 +73,7 @@ impl Bare {
             }
             self.sign(&factory_cache, &keys, &message, keys.len());
         }
-        began.elapsed()
+        clock::thread() - began
     }
 
     /// One signature by all of `keys`: nonces, one aggregate of them, and for each signer the session, its share, and a
@@ -83,10 +85,7 @@ impl Bare {
         message: &[u8; 32],
         verifiers: usize,
     ) {
-        let nonces: Vec<_> = keys
-            .iter()
-            .map(|key| nonce(cache, key, message, &mut self.rng))
-            .collect();
+        let nonces: Vec<_> = keys.iter().map(|key| nonce(cache, key, message, &mut self.rng)).collect();
         let public: Vec<_> = nonces.iter().map(|(_, public)| public).collect();
         if keys.len() == 2 {
             black_box(AggregatedNonce::new(&public));

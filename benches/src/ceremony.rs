@@ -1,19 +1,18 @@
-//! The signing of one factory close, or of one allocation, played again and again, with only one party's work timed.
+//! The signing of one factory close, or of one allocation, played again and again, with only one party's work timed: for how
+//! long its thread has a processor.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bitcoin::{Amount, Transaction, TxOut};
-use factory_core::protocol::{
-    Body, Command, Effect, Input, Joint, Message, Operator, Phase, Proposal, Snapshot, Step,
-};
+use factory_core::protocol::{Body, Command, Effect, Input, Joint, Message, Operator, Phase, Proposal, Snapshot, Step};
 use factory_core::{AggregateNonce, Digest, Factory, Lock, Offer, Party, Signer};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNonce, Session};
 use secp256k1::{Keypair, PublicKey, XOnlyPublicKey, schnorr};
 
-use crate::bare;
+use crate::{bare, clock};
 use crate::parties::Parties;
 
 /// A factory whose channels are all closed, as its operator has stored it.
@@ -124,11 +123,11 @@ impl Ceremony {
     /// How long the operator takes over these inputs, and what comes of the last.
     fn timed(&mut self, operator: &mut Operator, inputs: Vec<Input>) -> (Duration, Vec<Effect>) {
         let mut effects = Vec::new();
-        let began = Instant::now();
+        let began = clock::thread();
         for input in inputs {
             effects = operator.handle(input, &mut self.rng).expect("all are honest");
         }
-        (began.elapsed(), effects)
+        (clock::thread() - began, effects)
     }
 
     /// What all sign for each variant that is proposed.
@@ -179,10 +178,10 @@ impl Ceremony {
         let proposal = message(Step::Propose(proposals.proposal.clone()));
         let aggregates = message(Step::Aggregates(proposals.aggregates.clone()));
         let member = &mut self.parties.members[0];
-        let began = Instant::now();
+        let began = clock::thread();
         let nonces = member.handle(proposal, &mut self.rng).expect("it is what it derives");
         let shares = member.handle(aggregates, &mut self.rng).expect("it has sent its nonces");
-        let spent = began.elapsed();
+        let spent = clock::thread() - began;
         assert!(matches!(first_step(&nonces), Some((_, Step::Nonces(_)))));
         assert!(matches!(first_step(&shares), Some((_, Step::Shares(_)))));
         spent
@@ -229,11 +228,11 @@ impl BareMember {
     /// Nonces, the session under their aggregate, and the partial signature. With `hashing` the hash of what is signed is
     /// in it, too.
     pub fn run(&mut self, hashing: bool) -> Duration {
-        let began = Instant::now();
+        let began = clock::thread();
         let message = if hashing { self.lock.sighash(&self.tx, &self.output) } else { self.message };
         let (secret, public) = bare::nonce(&self.cache, &self.key, &message, &mut self.rng);
         let share = Session::new(&self.cache, self.aggregate, &message).partial_sign(secret, &self.key, &self.cache);
-        let spent = began.elapsed();
+        let spent = clock::thread() - began;
         std::hint::black_box((public, share));
         spent
     }
@@ -242,25 +241,25 @@ impl BareMember {
 impl BareSigning {
     /// The least that a coordinator must do: add up the nonces, begin the session, add up the shares, and verify the whole.
     pub fn optimistic(&self) -> Duration {
-        let began = Instant::now();
+        let began = clock::thread();
         let aggregate = AggregatedNonce::new(&self.nonces.iter().collect::<Vec<_>>());
         let session = Session::new(&self.cache, aggregate, &self.message);
         let signature = session.partial_sig_agg(&self.shares.iter().collect::<Vec<_>>()).assume_valid();
         let valid = schnorr::verify(&signature, &self.message, &self.output_key).is_ok();
-        let spent = began.elapsed();
+        let spent = clock::thread() - began;
         assert!(valid);
         spent
     }
 
     /// The same, with every share verified by itself in place of the whole.
     pub fn every_share(&self) -> Duration {
-        let began = Instant::now();
+        let began = clock::thread();
         let aggregate = AggregatedNonce::new(&self.nonces.iter().collect::<Vec<_>>());
         let session = Session::new(&self.cache, aggregate, &self.message);
         let mut given = self.keys.iter().zip(&self.nonces).zip(&self.shares);
         let good = given.all(|((key, nonce), share)| session.partial_verify(&self.cache, share, nonce, *key));
         let signature = session.partial_sig_agg(&self.shares.iter().collect::<Vec<_>>());
-        let spent = began.elapsed();
+        let spent = clock::thread() - began;
         std::hint::black_box(signature);
         assert!(good);
         spent

@@ -3,6 +3,7 @@
 
 pub mod bare;
 pub mod ceremony;
+pub mod clock;
 pub mod parties;
 pub mod scheme;
 pub mod summary;

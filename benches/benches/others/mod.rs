@@ -131,7 +131,8 @@ impl Scheme for SchnorrFun {
         let mut keys: Vec<Point<Normal>> = self.keys.iter().map(KeyPair::public_key).collect();
         keys.sort_by_cached_key(Point::to_bytes);
         let key = self.musig.new_agg_key(keys).into_xonly_key();
-        let internal = bitcoin::XOnlyPublicKey::from_slice(&key.agg_public_key().to_xonly_bytes()).expect("it is a key");
+        let internal =
+            bitcoin::XOnlyPublicKey::from_slice(&key.agg_public_key().to_xonly_bytes()).expect("it is a key");
         let tweak = bitcoin::TapTweakHash::from_key_and_tweak(internal, None).to_scalar().to_be_bytes();
         let tweak: Scalar<Public, Zero> = Scalar::<Public, Zero>::from_bytes(tweak).expect("it is in range");
         key.tweak(tweak).expect("the tweak is no key's negation")
@@ -177,9 +178,8 @@ impl Scheme for SchnorrFun {
         _: &[binonce::Nonce],
         shares: &[Self::Share],
     ) -> Vec<usize> {
-        let good = |&signer: &usize| {
-            self.musig.verify_partial_signature(key, session, self.places[signer], shares[signer])
-        };
+        let good =
+            |&signer: &usize| self.musig.verify_partial_signature(key, session, self.places[signer], shares[signer]);
         (0..shares.len()).filter(|signer| !good(signer)).collect()
     }
 }

@@ -39,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if let Some(path) = args.update {
         let file = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let none = || format!("{}: expected a line `<!-- figures: begin -->` and one `<!-- figures: end -->`", path.display());
+        let none =
+            || format!("{}: expected a line `<!-- figures: begin -->` and one `<!-- figures: end -->`", path.display());
         write(&path, &update_block(&file, "figures", &text).ok_or_else(none)?)?;
     }
     print!("{text}");

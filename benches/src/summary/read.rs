@@ -92,9 +92,7 @@ pub fn read(folder: &Path) -> Result<Vec<Measured>, ReadError> {
     if found.is_empty() {
         return Err(ReadError::Nothing(folder.to_owned()));
     }
-    found.sort_by(|one, other| {
-        (&one.operation, one.size, &one.who).cmp(&(&other.operation, other.size, &other.who))
-    });
+    found.sort_by(|one, other| (&one.operation, one.size, &one.who).cmp(&(&other.operation, other.size, &other.who)));
     Ok(found)
 }
 
@@ -105,9 +103,10 @@ fn walk(folder: &Path, found: &mut Vec<Measured>) -> Result<(), ReadError> {
         if path.is_dir() {
             walk(&path, found)?;
         } else if path.ends_with("new/benchmark.json") {
-            found.push(measured(&text(&path)?, &text(&path.with_file_name("estimates.json"))?).map_err(|error| {
-                ReadError::Json { path: folder.to_owned(), error }
-            })?);
+            found.push(
+                measured(&text(&path)?, &text(&path.with_file_name("estimates.json"))?)
+                    .map_err(|error| ReadError::Json { path: folder.to_owned(), error })?,
+            );
         }
     }
     Ok(())

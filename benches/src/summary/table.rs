@@ -76,12 +76,8 @@ fn time(nanoseconds: f64) -> String {
 /// A number with its thousands apart.
 fn grouped(number: u32) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("they are digits"))
-        .collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("they are digits")).collect();
     groups.join(",")
 }
 
@@ -130,7 +126,8 @@ mod tests {
 
     #[test]
     fn times_have_three_digits() {
-        let expected = [(0.5, "0.50 ns"), (999.0, "999 ns"), (1_000.0, "1.00 µs"), (99_960.0, "100 µs"), (2.5e9, "2.50 s")];
+        let expected =
+            [(0.5, "0.50 ns"), (999.0, "999 ns"), (1_000.0, "1.00 µs"), (99_960.0, "100 µs"), (2.5e9, "2.50 s")];
         for (nanoseconds, text) in expected {
             assert_eq!(time(nanoseconds), text);
         }

@@ -116,7 +116,9 @@ fn nonces_of_another_kind_are_refused() {
     let wrong = |kind| ShareError::WrongKind { kind };
     assert_eq!(musig.lock.aggregate(&script.nonces), Err(wrong(LockKind::MuSig2)));
     assert_eq!(script.lock.aggregate(&musig.nonces), Err(wrong(LockKind::Tapscript)));
-    for (lock, own, other) in [(&musig.lock, &musig.nonces, &script.nonces), (&script.lock, &script.nonces, &musig.nonces)] {
+    for (lock, own, other) in
+        [(&musig.lock, &musig.nonces, &script.nonces), (&script.lock, &script.nonces, &musig.nonces)]
+    {
         assert_eq!(lock.check_nonce(&own[0]), Ok(()));
         assert_eq!(lock.check_nonce(&other[0]), Err(wrong(lock.kind())));
     }

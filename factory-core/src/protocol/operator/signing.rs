@@ -44,9 +44,7 @@ impl Operator {
         let stake = self.known()?;
         match progress {
             Progress::None => Ok(Vec::new()),
-            Progress::Aggregates(aggregates) => {
-                Ok(tell_all(stake, joint, session, &Step::Aggregates(aggregates)))
-            }
+            Progress::Aggregates(aggregates) => Ok(tell_all(stake, joint, session, &Step::Aggregates(aggregates))),
             Progress::Signed(witnesses, complete) => {
                 let mut effects = tell_all(stake, joint, session, &Step::Signatures(witnesses));
                 effects.splice(0..0, names.iter().map(|name| Effect::Report(Event::Complete(*name))));

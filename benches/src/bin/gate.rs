@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use benches::gate::baseline::{BaselineError, Counts, Environment, VersionError};
+use benches::gate::baseline::{BaselineError, Counts, Difference, Environment, VersionError};
 use benches::gate::compare::Comparison;
 use benches::gate::hot::Hot;
 use benches::gate::measure::{self, MeasureError};
@@ -141,14 +141,23 @@ impl Check {
                 Ok(comparison.passes())
             }
             Some(mut old) if !whole => {
-                if let Some(difference) = old.environment.differences(&now.environment).into_iter().next() {
-                    let (what, baseline, here) = (difference.what, difference.baseline, difference.here);
+                let first = old.environment.differences(&now.environment).into_iter().next();
+                if let Some(Difference { what, baseline, here }) = first {
                     return Err(GateError::Mixed { what, baseline, here });
                 }
                 old.instructions.extend(now.instructions);
                 self.blessed(&old)
             }
-            _ => self.blessed(&now),
+            old => {
+                // CI counts with one set of compilers: who blesses with another one should know.
+                let differences = old.map(|old| old.environment.differences(&now.environment));
+                for Difference { what, baseline, here } in differences.into_iter().flatten() {
+                    println!(
+                        "the baseline so far was made with another {what}: {baseline}; this one is made with {here}"
+                    );
+                }
+                self.blessed(&now)
+            }
         }
     }
 

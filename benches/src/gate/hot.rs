@@ -35,8 +35,11 @@ pub struct Hot {
     run: fn(u32),
 }
 
+/// A name, numbers of members, and what to run with each.
+type Path = (&'static str, &'static [u32], fn(u32));
+
 /// Every hot path, at which numbers of members it is counted, and how it runs.
-const PATHS: &[(&str, &[u32], fn(u32))] = &[
+const PATHS: &[Path] = &[
     ("key-aggregation", &[20, 100], key_aggregation),
     ("nonce-generation", &[20], nonce_generation),
     ("nonce-aggregation", &[20, 100], nonce_aggregation),
@@ -60,9 +63,7 @@ const PATHS: &[(&str, &[u32], fn(u32))] = &[
 impl Hot {
     /// Every hot path at every size at which it is counted.
     pub fn all() -> Vec<Hot> {
-        let sizes = |&(path, sizes, run): &(&'static str, &'static [u32], fn(u32))| {
-            sizes.iter().map(move |&members| Hot { path, members, run })
-        };
+        let sizes = |&(path, sizes, run): &Path| sizes.iter().map(move |&members| Hot { path, members, run });
         PATHS.iter().flat_map(sizes).collect()
     }
 

@@ -1,4 +1,4 @@
-//! The hot paths: what the gate counts. Each sets itself up, counts what it is about by [`counted`], and checks what came
+//! The hot paths: what the gate counts. Each sets itself up, counts what it is about by `counted`, and checks what came
 //! of it, so that nobody makes a path faster by making it wrong.
 //!
 //! All of it is the same from run to run: seeds are fixed, and there is one thread. (The standard library's hashing is seeded

@@ -20,7 +20,7 @@ use shopfloor::node::snapshot::{BLOCK_INTERVAL, Snapshot};
 use shopfloor::node::{Node, NodeConfig};
 use tokio::runtime::Runtime;
 
-use command::{be_shopfloor, shopfloor};
+use command::{be_shopfloor, run};
 
 /// The sizes of a lifecycle. The last has the largest standard factory close.
 const MEMBERS: [u32; 5] = [3, 20, 200, 1000, 2322];
@@ -177,11 +177,11 @@ fn lifecycle(criterion: &mut Criterion) {
     let mut peaks = Vec::new();
     for members in MEMBERS {
         let set = format!("factory.members={members}");
-        let args = ["run", "scenarios/lifecycle/basic.yaml", "--set", &set];
+        let args = ["scenarios/lifecycle/basic.yaml", "--set", &set];
         let mut peak = 0;
         group.bench_with_input(BenchmarkId::from_parameter(members), &members, |bencher, _| {
             bencher.iter_custom(|times| {
-                let runs = (0..times).map(|_| shopfloor(root(), &args));
+                let runs = (0..times).map(|_| run(root(), &args));
                 let runs: Vec<_> = runs.collect();
                 peak = runs.iter().map(|run| run.peak).chain([peak]).max().unwrap_or_default();
                 runs.iter().map(|run| run.wall).sum()
@@ -204,12 +204,19 @@ fn throughput(criterion: &mut Criterion) {
     group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(LIFECYCLES));
     let repeat = LIFECYCLES.to_string();
-    let args = ["run", "scenarios/lifecycle/basic.yaml", "--repeat", &repeat];
+    let args = ["scenarios/lifecycle/basic.yaml", "--repeat", &repeat];
     for (name, more) in [("one at a time", &["--jobs", "1"][..]), ("as many as keep the processors busy", &[])] {
         let args = [&args, more].concat();
         group.bench_function(name, |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| shopfloor(root(), &args).wall).sum());
+            bencher.iter_custom(|times| (0..times).map(|_| run(root(), &args).wall).sum());
         });
     }
+    let folders = ["lifecycle", "channels", "stale", "fallback", "opening", "crash"];
+    let set: Vec<String> = folders.iter().map(|folder| format!("scenarios/{folder}")).collect();
+    let set: Vec<&str> = set.iter().map(String::as_str).collect();
+    group.throughput(Throughput::Elements(run(root(), &set).passed));
+    group.bench_function("a set of scenarios", |bencher| {
+        bencher.iter_custom(|times| (0..times).map(|_| run(root(), &set).wall).sum());
+    });
     group.finish();
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 
-use super::LOCK_TIME;
+use super::funding::Coin;
+use super::transfer::NotCovered;
+use super::{LOCK_TIME, SEQUENCE};
 use crate::lock::Lock;
 use crate::terms::TxVersion;
 
@@ -77,6 +79,21 @@ impl Unsigned {
         let input = TxIn { previous_output: outpoint, script_sig: ScriptBuf::new(), sequence, witness: Witness::new() };
         let tx = Transaction { version: version.to_bitcoin(), lock_time: LOCK_TIME, input: vec![input], output };
         Unsigned::adopt(lock, spent, Arc::new(tx), spent.value - paid)
+    }
+
+    /// A transaction outside of any factory: spends a coin that `lock` guards to `outputs`, replaceably and without a
+    /// lock in time. What they leave is the fee.
+    ///
+    /// # Errors
+    ///
+    /// [`NotCovered`], if they leave less than nothing.
+    pub fn of_coin(version: TxVersion, lock: &Lock, coin: &Coin, outputs: Vec<TxOut>) -> Result<Self, NotCovered> {
+        let (held, paid) = (coin.value, outputs.iter().map(|output| output.value).sum());
+        if paid > held {
+            return Err(NotCovered { held, paid });
+        }
+        let spent = TxOut { value: held, script_pubkey: lock.script_pubkey().clone() };
+        Ok(Unsigned::new(version, lock, (coin.outpoint, &spent), SEQUENCE, outputs))
     }
 
     /// Takes a transaction over that is known to be the derived one. It pays `fee`.

@@ -1,9 +1,9 @@
 //! Plots over the first axis of a matrix.
 
 use super::super::report::{Point, RaceReport};
-use super::PlotError;
 use super::axis::{Axis, Series};
-use super::canvas::{self, COLOURS, Frame, GREY, Key, Mark};
+use crate::plot::PlotError;
+use crate::plot::canvas::{self, COLOURS, Frame, GREY, Key, Mark};
 use crate::report::grouped;
 
 /// How far the marks of different series are apart at most, where their values of x are the same, in pixels.

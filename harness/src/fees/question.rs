@@ -1,0 +1,91 @@
+//! What is asked.
+
+use std::num::NonZero;
+
+use bitcoin::FeeRate;
+use factory_core::{LockKind, TxVersion};
+
+use super::measure;
+use super::published;
+use super::report::{FORMAT, FeesReport, LeftOut, Shape};
+use super::sign::{Cast, Unsound};
+
+/// Which factories are asked about: every combination of these.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Numbers of members.
+    pub members: Vec<u32>,
+    /// How the n-of-n and the channels are built.
+    pub locks: Vec<LockKind>,
+    /// Versions of the factory's transactions.
+    pub versions: Vec<TxVersion>,
+    /// What every transaction pays by its size.
+    pub feerates: Vec<FeeRate>,
+    /// What decides every key and nonce.
+    pub seed: u64,
+}
+
+/// Returned when there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeesError {
+    /// Returned when nothing of what was asked for can be.
+    #[error("{}", .0.join("\n"))]
+    Nothing(Vec<String>),
+    /// Returned when a transaction is not valid that was signed by everybody: a defect.
+    #[error("{0}")]
+    Defect(String),
+}
+
+impl Question {
+    /// Signs every transaction of every factory, confirms each way on a chain in memory, and measures what was confirmed.
+    ///
+    /// # Errors
+    ///
+    /// [`FeesError::Nothing`], if none of the factories can be. One that cannot be beside others is listed with its reason.
+    pub fn answer(&self) -> Result<FeesReport, FeesError> {
+        let (mut factories, mut left_out) = (Vec::new(), Vec::new());
+        for shape in self.shapes() {
+            match Cast::new(shape, self.seed).and_then(|cast| measure::factory(&cast)) {
+                Ok(factory) => factories.push(factory),
+                Err(Unsound::Terms(why)) => left_out.push(LeftOut { shape, why: why.to_string() }),
+                Err(Unsound::Defect(why)) => return Err(FeesError::Defect(format!("{}: {why}", shape.title()))),
+            }
+        }
+        if factories.is_empty() {
+            return Err(FeesError::Nothing(left_out.iter().map(LeftOut::to_string).collect()));
+        }
+        let published = published::all(self.seed).map_err(|why| FeesError::Defect(why.to_string()))?;
+        let shopfloor = env!("CARGO_PKG_VERSION").to_owned();
+        Ok(FeesReport { format: FORMAT, shopfloor, seed: self.seed, factories, left_out, published })
+    }
+
+    fn shapes(&self) -> impl Iterator<Item = Shape> {
+        self.locks.iter().flat_map(move |&lock| {
+            self.versions.iter().flat_map(move |&version| {
+                self.feerates.iter().flat_map(move |&feerate| {
+                    self.members.iter().map(move |&members| Shape { members, lock, version, feerate })
+                })
+            })
+        })
+    }
+}
+
+/// Makes `count` things on all processors, in their order.
+///
+/// # Errors
+///
+/// The first that is one.
+pub(super) fn each<T: Send, E: Send>(count: u32, make: impl Fn(u32) -> Result<T, E> + Sync) -> Result<Vec<T>, E> {
+    let lanes = std::thread::available_parallelism().map_or(1, NonZero::get) as u32;
+    let share = count.div_ceil(lanes).max(1);
+    let make = &make;
+    std::thread::scope(|scope| {
+        let work = |from: u32| move || (from..count.min(from + share)).map(make).collect::<Result<Vec<T>, E>>();
+        let lanes: Vec<_> = (0..count).step_by(share as usize).map(|from| scope.spawn(work(from))).collect();
+        let mut made = Vec::with_capacity(count as usize);
+        for lane in lanes {
+            made.extend(lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(made)
+    })
+}

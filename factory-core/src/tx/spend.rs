@@ -178,3 +178,33 @@ impl Complete {
         self.fee
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash as _;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::keys::{MemberKeys, Wallet};
+    use crate::lock::LockKind;
+
+    #[test]
+    fn a_coin_of_a_lock_is_spent_outside_of_any_factory() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let payout = Wallet::generate(&mut rng).script_pubkey().clone();
+        let keys = [(); 2].map(|()| MemberKeys::generate(&mut rng, payout.clone()).channel.public_key());
+        let lock = Lock::new(LockKind::MuSig2, &keys).unwrap();
+        let coin = Coin { outpoint: OutPoint::new(Txid::all_zeros(), 3), value: Amount::from_sat(1_000) };
+        let outputs = |sat| vec![TxOut { value: Amount::from_sat(sat), script_pubkey: payout.clone() }; 2];
+        let unsigned = Unsigned::of_coin(TxVersion::Three, &lock, &coin, outputs(423)).unwrap();
+        let tx = unsigned.transaction();
+        assert_eq!((tx.version.0, tx.lock_time, tx.output.len()), (3, LOCK_TIME, 2));
+        assert_eq!((tx.input[0].previous_output, tx.input[0].sequence), (coin.outpoint, SEQUENCE));
+        assert_eq!(unsigned.fee(), Amount::from_sat(154));
+        let spent = TxOut { value: coin.value, script_pubkey: lock.script_pubkey().clone() };
+        assert_eq!(unsigned.sighash(), &lock.sighash(tx, &spent));
+        let too_much = Unsigned::of_coin(TxVersion::Two, &lock, &coin, outputs(501)).unwrap_err();
+        assert_eq!(too_much, NotCovered { held: Amount::from_sat(1_000), paid: Amount::from_sat(1_002) });
+    }
+}

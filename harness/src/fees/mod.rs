@@ -20,7 +20,8 @@
 //! - [`Way::Batched`]: the same, but one transaction with one input opens all channels, with one change output.
 //!
 //! Every channel, in a factory or not, is a 2-of-2 of the same kind of lock, holds the same and ends half and half. F and
-//! what opens channels without a factory is of version 2; all else is of the version that was asked for.
+//! what opens channels without a factory is of version 2; all else is of the version that was asked for. The version changes
+//! no size; but in version 3 (BIP 431) an unconfirmed A has at most one child, so all but one C_i or R_i wait for A.
 //!
 //! Every transaction but FC pays the feerate by its size, where signatures have no fixed length by the most that it can be;
 //! fees are rounded up, each by itself.

@@ -7,7 +7,7 @@ use factory_core::{LockKind, TxVersion};
 
 use super::measure;
 use super::published;
-use super::report::{FORMAT, FeesReport, LeftOut, Shape};
+use super::report::{FORMAT, FactoryReport, FeesReport, LeftOut, Shape};
 use super::sign::{Cast, Unsound};
 
 /// Which factories are asked about: every combination of these.
@@ -38,11 +38,24 @@ pub enum FeesError {
 
 impl Question {
     /// Signs every transaction of every factory, confirms each way on a chain in memory, and measures what was confirmed.
+    /// Beside that stand the published figures.
     ///
     /// # Errors
     ///
-    /// [`FeesError::Nothing`], if none of the factories can be. One that cannot be beside others is listed with its reason.
+    /// As for [`Question::factories`].
     pub fn answer(&self) -> Result<FeesReport, FeesError> {
+        let (factories, left_out) = self.factories()?;
+        let published = published::all(self.seed).map_err(|why| FeesError::Defect(why.to_string()))?;
+        let shopfloor = env!("CARGO_PKG_VERSION").to_owned();
+        Ok(FeesReport { format: FORMAT, shopfloor, seed: self.seed, factories, left_out, published })
+    }
+
+    /// The factories that can be, and the others with their reasons.
+    ///
+    /// # Errors
+    ///
+    /// [`FeesError::Nothing`], if none of them can be; [`FeesError::Defect`], if something was signed that is not valid.
+    pub fn factories(&self) -> Result<(Vec<FactoryReport>, Vec<LeftOut>), FeesError> {
         let (mut factories, mut left_out) = (Vec::new(), Vec::new());
         for shape in self.shapes() {
             match Cast::new(shape, self.seed).and_then(|cast| measure::factory(&cast)) {
@@ -51,12 +64,10 @@ impl Question {
                 Err(Unsound::Defect(why)) => return Err(FeesError::Defect(format!("{}: {why}", shape.title()))),
             }
         }
-        if factories.is_empty() {
-            return Err(FeesError::Nothing(left_out.iter().map(LeftOut::to_string).collect()));
+        match factories.is_empty() {
+            true => Err(FeesError::Nothing(left_out.iter().map(LeftOut::to_string).collect())),
+            false => Ok((factories, left_out)),
         }
-        let published = published::all(self.seed).map_err(|why| FeesError::Defect(why.to_string()))?;
-        let shopfloor = env!("CARGO_PKG_VERSION").to_owned();
-        Ok(FeesReport { format: FORMAT, shopfloor, seed: self.seed, factories, left_out, published })
     }
 
     fn shapes(&self) -> impl Iterator<Item = Shape> {

@@ -114,9 +114,14 @@ fn draw(
         keys: &keys,
     };
     frame.draw(|area, at| {
-        for series in &all {
+        for (number, series) in all.iter().enumerate() {
             let colour = COLOURS[series.colour % COLOURS.len()];
-            let places: Vec<_> = series.points.iter().map(|&(place, value)| at(place as f64, value)).collect();
+            let beside = canvas::beside(number, all.len());
+            let place = |&(place, value): &(usize, f64)| {
+                let (x, y) = at(place as f64, value);
+                (x + beside, y)
+            };
+            let places: Vec<_> = series.points.iter().map(place).collect();
             if places.len() > 1 {
                 canvas::line(area, colour, places.clone())?;
             }

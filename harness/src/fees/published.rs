@@ -4,11 +4,11 @@
 //! the part of the chain space that a group saves: 50 % for 3 parties with 3 channels, 90 % for 20 with 100, and 96 % for
 //! these with Schnorr signatures that are aggregated.
 //!
-//! Our reading: space is counted in shares of parties. Every channel has two parties, so n channels take 2·n shares; the
-//! group takes one share for each of its p parties, whatever their channels. That gives 1 − p / 2·n, which are the first
-//! two figures exactly. All parties put money into the group (its *hook* has an input of each), nothing fails, and what is
-//! the same for all of a transaction counts for nothing. For the third figure they count 8 where 100 channels without a
-//! group take 200: 0.4 of a share for each party. This factor is read off the figure, not derived here.
+//! Our reading: space is counted in shares of parties. Every channel has two parties, so n channels have 2n shares; the
+//! group takes one share for each of its p parties, whatever their channels. That gives 1 − p/(2n), which are the first
+//! two figures exactly. It assumes that all parties put money into the group (its *hook* has an input of each), that nothing
+//! fails, and that what a transaction has only once counts for nothing. For the third figure they name a cost of 8, which is
+//! 4 % of the 200 shares of 100 channels: 0.4 of a share for each party. This factor is read off the figure, not derived.
 //!
 //! Beside them stand the same group and the same channels as transactions that are really signed: p P2TR inputs to one
 //! p-of-p output, and p P2TR outputs of it; for each channel two P2TR inputs to one 2-of-2 output, and two P2TR outputs of
@@ -71,7 +71,7 @@ pub(super) fn all(seed: u64) -> Result<Vec<Published>, Unsound> {
             parties: members + 1,
             channels: members,
             published: None,
-            formula: "1 − (265 + 43·n) / 308·n",
+            formula: "1 − (265 + 43n)/(308n)",
             by_formula: single_funded(members),
             lock: shape.lock,
             factory_vb,
@@ -81,9 +81,9 @@ pub(super) fn all(seed: u64) -> Result<Vec<Published>, Unsound> {
     };
     let (each, aggregated) = ("Burchert et al., a signature of each party", "Burchert et al., signatures aggregated");
     Ok(vec![
-        group(each, [3, 3], 0.50, ("1 − p / 2·n", 1.0), LockKind::Wsh)?,
-        group(each, [20, 100], 0.90, ("1 − p / 2·n", 1.0), LockKind::Wsh)?,
-        group(aggregated, [20, 100], 0.96, ("1 − 0.4·p / 2·n", 0.4), LockKind::MuSig2)?,
+        group(each, [3, 3], 0.50, ("1 − p/(2n)", 1.0), LockKind::Wsh)?,
+        group(each, [20, 100], 0.90, ("1 − p/(2n)", 1.0), LockKind::Wsh)?,
+        group(aggregated, [20, 100], 0.96, ("1 − 0.4p/(2n)", 0.4), LockKind::MuSig2)?,
         own(19)?,
         own(100)?,
     ])

@@ -7,6 +7,8 @@ use factory_core::{LockKind, TxVersion};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::scenario::Named;
+
 /// The number of this form of a report. It is raised when a field goes or changes its meaning, not when one is added.
 pub const FORMAT: u32 = 1;
 
@@ -33,8 +35,8 @@ pub struct FeesReport {
 pub struct Shape {
     /// How many members it has, each with one channel with the operator.
     pub members: u32,
-    /// How the n-of-n of the factory and the 2-of-2 of every channel are built: `musig2`, `tapscript` or `wsh`.
-    #[schemars(with = "String")]
+    /// How the n-of-n of the factory and the 2-of-2 of every channel are built.
+    #[schemars(with = "Named<LockKind>")]
     pub lock: LockKind,
     /// The version of its transactions: 2 or 3.
     #[serde(serialize_with = "number")]
@@ -76,7 +78,7 @@ pub struct FactoryReport {
     pub capacity_sat: u64,
     /// Its transactions, and those of the same channels without a factory.
     pub transactions: Vec<TxReport>,
-    /// The ways, the shortest first.
+    /// The ways: those of the factory, then those without one.
     pub ways: Vec<WayReport>,
     /// What the factory close pays.
     pub factory_close: CloseFee,
@@ -289,8 +291,8 @@ pub struct Published {
     pub formula: &'static str,
     /// What the formula gives.
     pub by_formula: f64,
-    /// How it was signed: `musig2`, `tapscript` or `wsh`.
-    #[schemars(with = "String")]
+    /// With which locks it was signed.
+    #[schemars(with = "Named<LockKind>")]
     pub lock: LockKind,
     /// What signed transactions take with the factory, opened and closed, in vB.
     pub factory_vb: u64,

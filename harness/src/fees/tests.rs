@@ -290,7 +290,7 @@ fn columns_are_there_where_there_are_several_values() {
     let title =
         "| lock   | sat/vB | members | what is confirmed                   | transactions |    vB | per member |";
     assert!(head("| lock ").unwrap().starts_with(title), "{page}");
-    let line = "| musig2 |    0.1 |      20 | F, FC                               |            2 | 1,125 |       56.3 |     81.7 |";
+    let line = "| musig2 |    0.1 |      20 | F, FC                               |            2 | 1,125 |          56.3 |     81.7 |";
     assert!(head("| musig2 |    0.1 |      20 | F, FC ").unwrap().starts_with(line), "{page}");
     let left_out = "left out: 20 members, wsh, version 2, 0.1 sat/vB: 20 members and the operator are 21 keys";
     assert!(head(left_out).is_some(), "{page}");

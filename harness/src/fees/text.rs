@@ -9,11 +9,11 @@ use crate::report::grouped;
 
 /// What makes the difference between the literature's figures and ours.
 const PUBLISHED_NOTE: &str = "\
-A group saves the more, the more channels its parties have among each other: there a party's share stands for five \
-channels. In a single-funded factory each member has one channel, and the factory close an output of 43 vB for it, of the \
-308 vB that the channel takes alone: with however many members, no more than 86.0 % is saved. The factor 0.4 is read off \
-the published figure (8 for what takes 200 without a group); Bitcoin aggregates signatures within an input only, so the \
-group's funding still has p of them.";
+A group saves the more, the more channels its parties have with each other: of 20 parties with 100 channels, each takes part \
+in ten. In a single-funded factory each member has one channel, and the factory close an output of 43 vB for it, of the 308 \
+vB that the channel takes alone: with however many members, no more than 86.0 % is saved. The factor 0.4 is read off the \
+published figure, a cost of 8 where 100 channels have 200 shares; Bitcoin aggregates signatures within an input only, so the \
+group's funding, when it is signed, still has p of them.";
 
 /// The tables, with what they have in common before them.
 pub fn markdown(report: &FeesReport) -> String {
@@ -92,13 +92,13 @@ fn ways(report: &FeesReport, named: &Named) -> Table {
         "what is confirmed",
         "transactions",
         "vB",
-        "per member",
+        "vB per member",
         "saved, %",
         "of a batch, %",
         "fee, sat",
-        "per member",
-        "saved, %",
-        "of a batch, %",
+        "fee per member",
+        "fee saved, %",
+        "of a batch's, %",
     ];
     let mut table = table(named.titles().into_iter().chain(columns));
     for factory in &report.factories {

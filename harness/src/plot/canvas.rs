@@ -226,7 +226,19 @@ impl Key {
     }
 }
 
-/// Draws a line of what theory says.
+/// How far to the right of its place a mark of this series stands, in pixels, so that those of the others are seen where
+/// their values are the same.
+pub(crate) fn beside(series: usize, count: usize) -> i32 {
+    /// How far the marks of two series are apart at most.
+    const BESIDE: i32 = 10;
+    /// How far those of all series are apart at most.
+    const ALL_BESIDE: i32 = 40;
+    let (series, count) = (series as i32, count as i32);
+    let apart = BESIDE.min(ALL_BESIDE / count.max(1)).max(1);
+    series * apart - (count - 1) * apart / 2
+}
+
+/// Draws a line, such as what theory says.
 pub(crate) fn line(area: &Area<'_>, colour: RGBColor, through: Vec<Pixel>) -> Result<(), PlotError> {
     let style = ShapeStyle { color: colour.mix(0.7), filled: false, stroke_width: 2 };
     Ok(area.draw(&PathElement::new(through, style))?)

@@ -1,8 +1,8 @@
 //! Sizes and fees of what was signed.
 
 use bitcoin::Weight;
+use factory_core::fee;
 use factory_core::tx::{Complete, size};
-use factory_core::{LockKind, fee};
 
 use super::report::{CloseFee, FactoryReport, Shape, Tx, TxReport, Way, WayReport};
 use super::sign::{Cast, Unsound, refs};
@@ -61,13 +61,12 @@ fn measured(name: Tx, all: &[&Complete], formula: Weight) -> TxReport {
 /// The weight of one transaction by the formulas of the protocol.
 fn formula(tx: Tx, Shape { members, lock, .. }: Shape) -> Weight {
     let members = members as usize;
-    let close = |lock: LockKind| size::channel_spend(lock, 2);
     match tx {
         Tx::Funding | Tx::SeparateOpen => size::funding(1, 2),
         Tx::BatchedOpen => size::funding(1, members + 1),
         Tx::Allocation => size::allocation(lock, members),
         Tx::FactoryClose => size::factory_close(lock, members),
-        Tx::ChannelClose | Tx::Refund | Tx::SeparateClose | Tx::BatchedClose => close(lock),
+        Tx::ChannelClose | Tx::Refund | Tx::SeparateClose | Tx::BatchedClose => size::channel_spend(lock, 2),
     }
 }
 

@@ -27,6 +27,7 @@
 //! fees are rounded up, each by itself.
 
 mod csv;
+mod lanes;
 mod measure;
 mod plot;
 mod published;

@@ -72,7 +72,7 @@ fn shown(report: &FeesReport) -> Vec<&FactoryReport> {
         let same = |other: &&FactoryReport| {
             (other.shape.lock, other.shape.members) == (factory.shape.lock, factory.shape.members)
         };
-        if !shown.iter().any(|other| same(other)) {
+        if !shown.iter().any(same) {
             shown.push(factory);
         }
     }

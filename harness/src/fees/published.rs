@@ -20,8 +20,8 @@ use factory_core::tx::{Complete, Unsigned, transfer};
 use factory_core::{Lock, LockKind, MemberKeys, TxVersion, Wallet};
 use secp256k1::Keypair;
 
+use super::lanes::each;
 use super::measure::{self, saved};
-use super::question::each;
 use super::report::{Published, Shape, Way};
 use super::sign::{Cast, Unsound, confirm, mint, refs};
 use crate::{seed, signing};
@@ -44,21 +44,18 @@ pub(super) fn single_funded(members: u32) -> f64 {
 /// All that is compared.
 pub(super) fn all(seed: u64) -> Result<Vec<Published>, Unsound> {
     let group = |factory, [parties, channels]: [u32; 2], published, (formula, share), lock| {
-        let [with, without] = group(parties, channels, lock, seed)?;
-        let by_formula = counted(parties, channels, share);
-        let (published, signed) = (Some(published), saved(with, without));
-        let (factory_vb, separate_vb) = (with, without);
+        let [factory_vb, separate_vb] = group(parties, channels, lock, seed)?;
         Ok::<_, Unsound>(Published {
             factory,
             parties,
             channels,
-            published,
+            published: Some(published),
             formula,
-            by_formula,
+            by_formula: counted(parties, channels, share),
             lock,
             factory_vb,
             separate_vb,
-            signed,
+            signed: saved(factory_vb, separate_vb),
         })
     };
     let own = |members| {

@@ -12,7 +12,7 @@ use factory_core::{
 };
 use secp256k1::Keypair;
 
-use super::question::each;
+use super::lanes::each;
 use super::report::Shape;
 use crate::{seed, signing};
 

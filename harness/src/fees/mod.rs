@@ -27,7 +27,6 @@
 //! fees are rounded up, each by itself.
 
 mod csv;
-mod lanes;
 mod measure;
 mod plot;
 mod published;

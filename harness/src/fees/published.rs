@@ -18,9 +18,9 @@ use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
 use factory_core::tx::funding::Coin;
 use factory_core::tx::{Complete, Unsigned, transfer};
 use factory_core::{Lock, LockKind, MemberKeys, TxVersion, Wallet};
+use rayon::prelude::*;
 use secp256k1::Keypair;
 
-use super::lanes::each;
 use super::measure::{self, saved};
 use super::report::{Published, Shape, Way};
 use super::sign::{Cast, Unsound, confirm, mint, refs};
@@ -121,16 +121,19 @@ fn group(parties: u32, channels: u32, kind: LockKind, seed: u64) -> Result<[u64;
 
     let coins = vec![share.clone(); 2 * channels as usize];
     let minted = mint(&coins)?.coins;
-    let signed = each(channels, |channel| {
-        // Every pair of parties once, as far as they go.
-        let first = channel % parties;
-        let second = (first + 1 + channel / parties) % parties;
-        let keys = [first, second].map(|party| &everybody[party as usize].channel);
-        let lock = lock_of(&keys)?;
-        let opened = open(&minted[2 * channel as usize..][..2], &lock)?;
-        let closed = close(&opened, &lock, &keys, &format!("channel-{channel}"))?;
-        Ok::<_, Unsound>((opened, closed))
-    })?;
+    let signed = (0..channels)
+        .into_par_iter()
+        .map(|channel| {
+            // Every pair of parties once, as far as they go.
+            let first = channel % parties;
+            let second = (first + 1 + channel / parties) % parties;
+            let keys = [first, second].map(|party| &everybody[party as usize].channel);
+            let lock = lock_of(&keys)?;
+            let opened = open(&minted[2 * channel as usize..][..2], &lock)?;
+            let closed = close(&opened, &lock, &keys, &format!("channel-{channel}"))?;
+            Ok::<_, Unsound>((opened, closed))
+        })
+        .collect::<Result<Vec<_>, Unsound>>()?;
     let (opened, closed): (Vec<_>, Vec<_>) = signed.into_iter().unzip();
     confirm(&coins, [&refs(&opened)[..], &refs(&closed)], 0)?;
     let vb = |all: &[Complete]| all.iter().map(|tx| tx.transaction().vsize() as u64).sum::<u64>();

@@ -10,9 +10,9 @@ use factory_core::{
     Budget, Change, ChangeError, CloseError, Factory, FeeRule, Lock, MemberKeys, MemberTerms, Offer, OperatorKeys,
     Party, State, Terms, TermsError, TxVersion, Wallet, fee,
 };
+use rayon::prelude::*;
 use secp256k1::Keypair;
 
-use super::lanes::each;
 use super::report::Shape;
 use crate::{seed, signing};
 
@@ -120,14 +120,20 @@ impl Cast {
         let close = FactoryClose::new(&factory, balances)?;
         let allocation = self.by_all("allocation", factory.allocation())?;
         let factory_close = self.by_all("factory-close", &close.rungs()[0])?;
-        let closes = each(self.shape.members, |member| {
-            let unsigned = channel_close::build(&factory, member, self.balance())?;
-            self.by_both("close", member, &unsigned)
-        })?;
-        let refunds = each(self.shape.members, |member| {
-            let state = self.paid_state(member)?;
-            self.by_both("refund", member, &refund::build(&factory, member, &state)?)
-        })?;
+        let closes = (0..self.shape.members)
+            .into_par_iter()
+            .map(|member| {
+                let unsigned = channel_close::build(&factory, member, self.balance())?;
+                self.by_both("close", member, &unsigned)
+            })
+            .collect::<Result<Vec<_>, Unsound>>()?;
+        let refunds = (0..self.shape.members)
+            .into_par_iter()
+            .map(|member| {
+                let state = self.paid_state(member)?;
+                self.by_both("refund", member, &refund::build(&factory, member, &state)?)
+            })
+            .collect::<Result<Vec<_>, Unsound>>()?;
         let locked = self.terms.offer().refund_locks.at(1).unwrap_or_default();
         let coins = std::slice::from_ref(&coin);
         confirm(coins, [&[&funding][..], &[&factory_close]], 0)?;
@@ -143,11 +149,14 @@ impl Cast {
 
         let coins = vec![self.coin(self.capacity, size::funding(1, 2).to_vbytes_ceil()); members];
         let minted = mint(&coins)?;
-        let opens = each(self.shape.members, |member| {
-            let index = member as usize;
-            let coin = std::slice::from_ref(&minted.coins[index]);
-            funding::build(&self.wallet, coin, channels[index].clone(), feerate).map_err(Unsound::from)
-        })?;
+        let opens = (0..self.shape.members)
+            .into_par_iter()
+            .map(|member| {
+                let index = member as usize;
+                let coin = std::slice::from_ref(&minted.coins[index]);
+                funding::build(&self.wallet, coin, channels[index].clone(), feerate).map_err(Unsound::from)
+            })
+            .collect::<Result<Vec<_>, Unsound>>()?;
         let closes = self.closes("separate", |member| OutPoint::new(opens[member as usize].txid(), 0))?;
         confirm(&coins, [&refs(&opens)[..], &refs(&closes)], 0)?;
 
@@ -165,14 +174,19 @@ impl Cast {
     /// Closes of channels that are no factory's, at the same fee as a factory's.
     fn closes(&self, which: &str, at: impl Fn(u32) -> OutPoint + Sync) -> Result<Vec<Complete>, Unsound> {
         let pay = |value, script_pubkey: &bitcoin::ScriptBuf| TxOut { value, script_pubkey: script_pubkey.clone() };
-        each(self.shape.members, |member| {
-            let index = member as usize;
-            let coin = Coin { outpoint: at(member), value: self.capacity };
-            let operator = self.capacity - self.balance() - self.terms.close_fee();
-            let outputs = vec![pay(self.balance(), &self.members[index].payout), pay(operator, &self.operator.payout)];
-            let unsigned = Unsigned::of_coin(self.shape.version, &self.terms.channel_locks()[index], &coin, outputs)?;
-            self.by_both(which, member, &unsigned)
-        })
+        (0..self.shape.members)
+            .into_par_iter()
+            .map(|member| {
+                let index = member as usize;
+                let coin = Coin { outpoint: at(member), value: self.capacity };
+                let operator = self.capacity - self.balance() - self.terms.close_fee();
+                let outputs =
+                    vec![pay(self.balance(), &self.members[index].payout), pay(operator, &self.operator.payout)];
+                let unsigned =
+                    Unsigned::of_coin(self.shape.version, &self.terms.channel_locks()[index], &coin, outputs)?;
+                self.by_both(which, member, &unsigned)
+            })
+            .collect()
     }
 
     /// A channel with this lock.

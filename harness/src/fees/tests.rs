@@ -4,7 +4,6 @@ use bitcoin::FeeRate;
 use factory_core::{LockKind, TxVersion};
 use serde_json::Value;
 
-use super::lanes::each;
 use super::*;
 
 fn question(members: &[u32], locks: &[LockKind]) -> Question {
@@ -232,14 +231,6 @@ fn a_seed_decides_everything() {
     // Signatures have other lengths, but in sum of so many never more than they can have.
     let sizes = |seed| with(seed).factories[0].transactions.iter().map(|tx| tx.witness_wu).collect::<Vec<_>>();
     assert!((1..20).any(|seed| sizes(seed) != sizes(20)));
-}
-
-#[test]
-fn work_on_several_processors_keeps_its_order() {
-    for count in [0, 1, 2, 3, 7, 100] {
-        assert_eq!(each(count, |number| Ok::<_, u32>(number * 2)), Ok((0..count).map(|number| number * 2).collect()));
-    }
-    assert_eq!(each(100, |number| if number >= 30 { Err(number) } else { Ok(()) }), Err(30));
 }
 
 #[test]

@@ -125,6 +125,20 @@ fn what_others_know_is_late_where_a_miner_is_stale_and_blocks_are_not() {
         course.until(57);
         assert_eq!(course.0.tips[1], block);
     });
+    // Six others wait from the beginning, and six more from when the first block has taken those.
+    let congested = stale
+        + "blocks: { max_weight: 60_000 WU }\n"
+        + "congestion: { fill: 20 %, feerates: { constant: 3 sat/vB } }\n";
+    told(&congested, |mut course| {
+        let (_, items) = course.finds(50, 0);
+        assert_eq!(background_of(&items), 6);
+        let known = |course: &Told<'_>| course.0.seen.iter().map(|seen| seen.background).collect::<Vec<_>>();
+        assert_eq!(known(&course), [12, 6, 12]);
+        course.until_ms(79_999);
+        assert_eq!(known(&course), [12, 6, 12]);
+        course.until(80);
+        assert_eq!(known(&course), [12, 12, 12]);
+    });
 }
 
 #[test]
@@ -258,6 +272,24 @@ fn the_margin_is_what_the_room_is_worth_that_the_factory_close_leaves() {
     });
 }
 
+/// What was mined before either side was known waits no more.
+#[test]
+fn what_is_mined_is_worth_nothing_to_the_next_block() {
+    let text = RATIONAL.replace("premium: 1", "feerate: 20 sat/vB, premium: 0").replace("blocks: 100 s", "blocks: 0 s")
+        + "blocks: { max_weight: 60_000 WU }\n"
+        + "congestion: { fill: 20 %, feerates: { constant: 3 sat/vB } }\n";
+    let late =
+        text.replace("at: left }", "at: left, after: 100 s }").replace("at: right }", "at: right, after: 100 s }");
+    told(&late, |mut course| {
+        let (block, items) = course.finds(50, 0);
+        assert_eq!((items.len(), background_of(&items), course.decided(block)), (6, 6, None));
+        assert_eq!(course.0.margins, []);
+        let (_, items) = course.finds(150, 0);
+        assert_eq!(background_of(&items), 6);
+        assert_eq!(course.0.margins, [Margin { measured_sat: 0, formula_sat: 0.0, marginal: 0.0 }]);
+    });
+}
+
 const BRIBED: &str = "
 name: bribed
 nodes:
@@ -285,6 +317,12 @@ fn a_bribed_miner_fills_its_block_with_the_best_of_what_waits() {
         // Nobody knows the allocation yet, and nobody pays for it.
         let (first, before) = course.finds(299, 0);
         assert_eq!((before.len(), course.decided(first)), (25, None));
+        // Its own template has the best of them.
+        let mut fees: Vec<_> = (0..39).map(|number| course.0.facts(Item::Background(number)).fee).collect();
+        fees.sort_unstable();
+        let mut taken: Vec<_> = before.iter().map(|item| course.0.facts(*item).fee).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, fees[14..]);
         assert_eq!(course.0.background.len(), 39 + 25);
         let (block, items) = course.finds(300, 0);
         assert_eq!((course.decided(block), items.len()), (Some(Side::Allocation), 21 + 17));
@@ -295,8 +333,19 @@ fn a_bribed_miner_fills_its_block_with_the_best_of_what_waits() {
         let left_out =
             (0..64).map(Item::Background).filter(|item| !before.contains(item) && !background.contains(item));
         assert!(left_out.map(|item| fee(&item)).all(|fee| fee <= least));
-        // It is decided: nobody pays any more.
-        assert!(course.finds(400, 0).1.iter().all(|item| item.side().is_none()));
+        // It is decided, and nobody pays any more; and what is in a block does not come again.
+        let (_, after) = course.finds(400, 0);
+        assert_eq!(background_of(&after), 25);
+        assert!(after.iter().all(|item| !before.contains(item) && !items.contains(item)), "{after:?}");
+    });
+}
+
+/// Beside the allocation's 16,032 WU, 16 transactions of 2,248 WU would fill the 52,000 WU to the last one, which no node does.
+#[test]
+fn what_a_bribed_miner_makes_is_no_larger_than_what_its_node_would() {
+    told(&BRIBED.replace("4 sat/vB } }", "4 sat/vB } }, size: 562 vB"), |mut course| {
+        let (_, items) = course.finds(300, 0);
+        assert_eq!((items[0], items.len()), (Item::Allocation, 21 + 15));
     });
 }
 

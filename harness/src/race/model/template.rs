@@ -359,6 +359,36 @@ mod tests {
     }
 
     #[test]
+    fn what_fits_after_failures_begins_their_count_anew() {
+        // Six hundred at 3 sat/vB do not fit, the allocation does, six hundred more at 2 sat/vB do not, and the close does.
+        let side = side((250, 100), &[(100, 100)], None);
+        let mut waiting = vec![(3_200, 800)];
+        waiting.extend([(2_400, 800); 600]);
+        waiting.extend([(1_600, 800); 600]);
+        for by_chunks in [true, false] {
+            let block = assembly(by_chunks, 1_000).block(&side, &background(&waiting));
+            assert_eq!(block, [Background(0), Allocation, Close(0)], "{by_chunks}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_never_full_to_the_last_unit_and_sizes_are_rounded_up() {
+        for by_chunks in [true, false] {
+            let mut assembly = assembly(by_chunks, 400);
+            assert_eq!(assembly.block(&side((400, 400), &[], None), &[]), [Allocation]);
+            assembly.max_weight = Weight::from_wu(8_000 + 4 * 400);
+            assert_eq!(assembly.block(&side((400, 400), &[], None), &[]), []);
+            assert_eq!(assembly.block(&[], &background(&[(400, 400)])), []);
+            // 401 WU are 101 vB.
+            for (fee, taken) in [(100, 0), (101, 1)] {
+                let facts = Facts { fee: Amount::from_sat(fee), weight: Weight::from_wu(401) };
+                let one = Waiting { item: Allocation, facts, parent: None };
+                assert_eq!(assembly.block(&[one], &[]).len(), taken, "{by_chunks} {fee}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_below_the_minimum_is_mined() {
         let side = side((100, 100), &[(100, 100)], Some((10, 200)));
         for by_chunks in [true, false] {

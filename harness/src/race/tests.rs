@@ -125,6 +125,18 @@ blocks: { give_up: 2 }
     assert_eq!(predicted(&setup(&nobody), 6, 10), Some(0.0));
 }
 
+#[test]
+fn theory_says_nothing_where_a_block_changes_what_comes_after_it() {
+    for (name, set) in [("slow-blocks", "links.0.blocks=10 s"), ("partition-heals", "partitions.0.to=1 h")] {
+        assert_eq!(predicted(&of_scenarios(name, set), 1, 10), None, "{name}");
+    }
+    let congested = TWO_SIDES.to_owned() + "congestion: { fill: 1 %, feerates: { constant: 3 sat/vB } }\n";
+    assert!((predicted(&setup(&congested), 1, 10).unwrap() - 0.3).abs() < 1e-9);
+    // Until the factory close is there, three in ten blocks hold neither side, and something of the background.
+    let late = congested.replace("at: south }", "at: south, after: 1 min }");
+    assert_eq!(predicted(&setup(&late), 1, 10), None);
+}
+
 /// What is mined depends on the background of each trial, so theory has to know that of all of them.
 #[test]
 fn theory_knows_the_background_of_every_trial() {

@@ -131,9 +131,9 @@ congestion: {{ fill: 10 %, feerates: {feerates} }}
     #[test]
     fn bins_are_drawn_by_what_is_in_them() {
         let fees = fees("{ histogram: none.csv }", &[(1, 1), (4, 2), (9, 1)]);
-        for (fee, expected) in [(500, 0.25), (2_000, 0.5), (4_500, 0.25)] {
+        for (fee, expected) in [(500, 0.25_f64), (2_000, 0.5), (4_500, 0.25)] {
             let found = fees.iter().filter(|found| **found == fee).count();
-            close(found as f64 / f64::from(DRAWN), expected, (expected * (1.0 - expected) as f64).sqrt());
+            close(found as f64 / f64::from(DRAWN), expected, (expected * (1.0 - expected)).sqrt());
         }
         assert!(fees.iter().all(|fee| [500, 2_000, 4_500].contains(fee)));
     }

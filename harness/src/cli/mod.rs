@@ -119,6 +119,14 @@ fn update(path: &Path, name: &str, block: &str) -> Result<(), AnyError> {
     fs::write(path, file).map_err(|error| named(&error).into())
 }
 
+/// Whether a Markdown file can be read, and has the place that is marked for a block.
+fn updatable(path: &Path, name: &str) -> Result<(), AnyError> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = fs::read_to_string(path).map_err(|error| named(&error))?;
+    update_block(&file, name, "").map_err(|error| named(&error))?;
+    Ok(())
+}
+
 /// An error that ends the program with [`Exit::Error`].
 type AnyError = Box<dyn std::error::Error>;
 

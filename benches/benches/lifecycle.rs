@@ -11,7 +11,7 @@ use factory_core::Offer;
 fn lifecycle(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lifecycle in memory");
     group.sample_size(10);
-    for members in [3, 20, 200] {
+    for members in [3, 20, 200, 1_000] {
         group.throughput(Throughput::Elements(u64::from(members)));
         group.bench_with_input(BenchmarkId::from_parameter(members), &members, |bencher, &members| {
             let parties = || Parties::new(members, Offer::default());

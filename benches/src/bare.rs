@@ -2,14 +2,15 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use factory_core::{Lock, LockKind, TxName};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
-use secp256k1::musig::{AggregatedNonce, KeyAggCache, Session, SessionSecretRand};
+use secp256k1::musig::{AggregatedNonce, KeyAggCache, PublicNonce, SecretNonce, Session, SessionSecretRand};
 use secp256k1::{Keypair, PublicKey, XOnlyPublicKey, schnorr};
 
+use crate::clock;
 use crate::parties::Parties;
 
 /// The operations on curve and hashes alone, in loops, with nothing between them.
@@ -37,12 +38,13 @@ impl Bare {
     }
 
     /// All that one lifecycle takes: the factory's and the channels' keys; three signatures in every channel (the first
-    /// refund, that after a payment, the close), two of all parties (the allocation and the factory close).
+    /// refund, that after a payment, the close), two of all parties (the allocation and the factory close). Returns for how
+    /// long the thread had a processor.
     pub fn lifecycle(mut self, parties: &Parties) -> Duration {
         let factory = parties.operator.factory().expect("it has run").clone();
         let close = parties.operator.transaction(TxName::FactoryClose(0)).expect("it has run").clone();
         let channel_close = parties.operator.transaction(TxName::Close(0)).expect("it has run").clone();
-        let began = Instant::now();
+        let began = clock::thread();
         // Both keys of each party are sorted and aggregated as the lock does it, with the tweak of the output.
         let everybody: Vec<PublicKey> =
             self.members.iter().chain([&self.operator]).map(|pair| pair[0].public_key()).collect();
@@ -71,28 +73,19 @@ impl Bare {
             }
             self.sign(&factory_cache, &keys, &message, keys.len());
         }
-        began.elapsed()
+        clock::thread() - began
     }
 
     /// One signature by all of `keys`: nonces, one aggregate of them, and for each signer the session, its share, and a
     /// verification of the whole. Where there are but two signers each aggregates the nonces itself.
-    fn sign(
+    pub fn sign(
         &mut self,
         (cache, output_key): &(KeyAggCache, XOnlyPublicKey),
         keys: &[Keypair],
         message: &[u8; 32],
         verifiers: usize,
     ) {
-        let nonces: Vec<_> = keys
-            .iter()
-            .map(|key| {
-                let (mut session, mut extra) = ([0; 32], [0; 32]);
-                self.rng.fill_bytes(&mut session);
-                self.rng.fill_bytes(&mut extra);
-                let rand = SessionSecretRand::assume_unique_per_nonce_gen(session, &key.secret_key());
-                cache.nonce_gen_with_uniform_randomness(rand, key.public_key(), message, extra)
-            })
-            .collect();
+        let nonces: Vec<_> = keys.iter().map(|key| nonce(cache, key, message, &mut self.rng)).collect();
         let public: Vec<_> = nonces.iter().map(|(_, public)| public).collect();
         if keys.len() == 2 {
             black_box(AggregatedNonce::new(&public));
@@ -111,6 +104,20 @@ impl Bare {
             assert!(schnorr::verify(&signature, message, output_key).is_ok());
         }
     }
+}
+
+/// Nonces of one signer, drawn as BIP 327 recommends: with the secret key, the aggregate and the message mixed in.
+pub fn nonce(
+    cache: &KeyAggCache,
+    key: &Keypair,
+    message: &[u8; 32],
+    rng: &mut ChaCha20Rng,
+) -> (SecretNonce, PublicNonce) {
+    let (mut session, mut extra) = ([0; 32], [0; 32]);
+    rng.fill_bytes(&mut session);
+    rng.fill_bytes(&mut extra);
+    let rand = SessionSecretRand::assume_unique_per_nonce_gen(session, &key.secret_key());
+    cache.nonce_gen_with_uniform_randomness(rand, key.public_key(), message, extra)
 }
 
 /// Keys, sorted, aggregated and tweaked as an output without a script path.

@@ -1,5 +1,7 @@
 //! One factory in memory: the operator, its members, and every message between them.
 
+use std::collections::VecDeque;
+
 use bitcoin::{Amount, OutPoint, Txid};
 use factory_core::protocol::{Agreement, Block, Command, Effect, Input, Member, Operator, Phase};
 use factory_core::tx::funding::Coin;
@@ -18,9 +20,14 @@ pub struct Parties {
     pub operator: Operator,
     /// The members, in their order.
     pub members: Vec<Member>,
+    /// The operator's keys.
+    pub operator_keys: OperatorKeys,
+    /// The members' keys, in their order.
+    pub member_keys: Vec<MemberKeys>,
+    wallet: Wallet,
+    offer: Offer,
     rngs: Vec<ChaCha20Rng>,
     messages: u64,
-    confirmations: u32,
 }
 
 impl Parties {
@@ -28,20 +35,27 @@ impl Parties {
     pub fn new(members: u32, offer: Offer) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let wallet = Wallet::generate(&mut rng);
-        let txid = Txid::from_raw_hash(bitcoin::hashes::Hash::all_zeros());
-        let coin = Coin { outpoint: OutPoint::new(txid, 0), value: Amount::MAX_MONEY };
         let payout = Wallet::generate(&mut rng).script_pubkey().clone();
-        let keys = OperatorKeys::generate(&mut rng, payout);
-        let capacities = vec![CAPACITY; members as usize];
-        let operator = Operator::new(keys, wallet, vec![coin], offer.clone(), capacities, offer.feerate);
-        let mut member = |index| {
+        let operator_keys = OperatorKeys::generate(&mut rng, payout);
+        let mut keys = |_| {
             let payout = Wallet::generate(&mut rng).script_pubkey().clone();
-            let keys = MemberKeys::generate(&mut rng, payout);
-            Member::new(index, keys, Agreement { offer: offer.clone(), capacity: CAPACITY })
+            MemberKeys::generate(&mut rng, payout)
         };
-        let members: Vec<_> = (0..members).map(&mut member).collect();
-        let rngs = (0..=members.len() as u64).map(|seed| ChaCha20Rng::seed_from_u64(100 + seed)).collect();
-        Parties { operator, members, rngs, messages: 0, confirmations: offer.confirmations }
+        let member_keys: Vec<_> = (0..members).map(&mut keys).collect();
+        let operator = new_operator(&operator_keys, &wallet, &offer, member_keys.len());
+        let members = (0..members).map(|index| new_member(&member_keys, &offer, index)).collect();
+        let rngs = (0..=member_keys.len() as u64).map(|seed| ChaCha20Rng::seed_from_u64(100 + seed)).collect();
+        Parties { operator, members, operator_keys, member_keys, wallet, offer, rngs, messages: 0 }
+    }
+
+    /// The operator as it is new, before it has met anybody: what [`Operator::restore`] begins with.
+    pub fn new_operator(&self) -> Operator {
+        new_operator(&self.operator_keys, &self.wallet, &self.offer, self.members.len())
+    }
+
+    /// A member as it is new: what [`Member::restore`] begins with.
+    pub fn new_member(&self, index: u32) -> Member {
+        new_member(&self.member_keys, &self.offer, index)
     }
 
     /// Delivers messages in rounds: all that the operator is to get at once, and the members' each on any core.
@@ -82,6 +96,23 @@ impl Parties {
         }
     }
 
+    /// Gives the operator a command about one member's channel, and delivers all that follows, message by message, to
+    /// nobody but these two.
+    pub fn between_two(&mut self, member: u32, command: Command) {
+        let mut queue = VecDeque::from([(Party::Operator, Input::Command(command))]);
+        while let Some((to, input)) = queue.pop_front() {
+            let effects = match to {
+                Party::Operator => self.operator.handle(input, &mut self.rngs[0]),
+                Party::Member(_) => self.members[member as usize].handle(input, &mut self.rngs[member as usize + 1]),
+            };
+            let sent = effects.expect("honest parties agree").into_iter().filter_map(|effect| match effect {
+                Effect::Send { to: next, message } => Some((next, Input::Message { from: to, message })),
+                _ => None,
+            });
+            queue.extend(sent);
+        }
+    }
+
     /// Gives the operator a command, and delivers all that follows from it.
     pub fn command(&mut self, command: Command) {
         self.deliver([(Party::Operator, Input::Command(command))]);
@@ -101,7 +132,7 @@ impl Parties {
     pub fn open(&mut self) {
         self.command(Command::Open);
         let funding = self.operator.transaction(TxName::Funding).expect("the operator has signed it").clone();
-        for height in 1..=self.confirmations {
+        for height in 1..=self.offer.confirmations {
             let txs = if height == 1 { vec![funding.transaction().clone()] } else { Vec::new() };
             let block = Input::Block(Block { height, txs });
             let everybody = (0..self.members.len() as u32).map(Party::Member).chain([Party::Operator]);
@@ -117,9 +148,15 @@ impl Parties {
         self.deliver(to.map(pay).collect::<Vec<_>>());
     }
 
+    /// Signs every channel's close.
+    pub fn sign_closes(&mut self) {
+        self.command(Command::SignCloses);
+        assert_eq!(self.operator.phase(), Phase::ClosesSigned);
+    }
+
     /// Signs every channel's close, and then the factory close.
     pub fn close(&mut self) {
-        self.command(Command::SignCloses);
+        self.sign_closes();
         self.command(Command::SignFactoryClose);
         assert_eq!(self.operator.phase(), Phase::FactoryCloseSigned);
         for member in &self.members {
@@ -134,4 +171,16 @@ impl Parties {
         self.pay(0..self.members.len() as u32, Amount::from_sat(100_000));
         self.close();
     }
+}
+
+fn new_operator(keys: &OperatorKeys, wallet: &Wallet, offer: &Offer, members: usize) -> Operator {
+    let txid = Txid::from_raw_hash(bitcoin::hashes::Hash::all_zeros());
+    let coin = Coin { outpoint: OutPoint::new(txid, 0), value: Amount::MAX_MONEY };
+    let capacities = vec![CAPACITY; members];
+    Operator::new(keys.clone(), wallet.clone(), vec![coin], offer.clone(), capacities, offer.feerate)
+}
+
+fn new_member(keys: &[MemberKeys], offer: &Offer, index: u32) -> Member {
+    let agreement = Agreement { offer: offer.clone(), capacity: CAPACITY };
+    Member::new(index, keys[index as usize].clone(), agreement)
 }

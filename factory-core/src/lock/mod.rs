@@ -125,6 +125,18 @@ impl Lock {
         }
     }
 
+    /// Checks that `nonce` is one of this kind of lock, without a single operation on the curve.
+    ///
+    /// # Errors
+    ///
+    /// [`ShareError::WrongKind`], if it is not.
+    pub fn check_nonce(&self, nonce: &Nonce) -> Result<(), ShareError> {
+        match (&self.form, &nonce.0) {
+            (Form::MuSig2(_), AnyNonce::MuSig2(_)) | (Form::Script(_), AnyNonce::None) => Ok(()),
+            _ => Err(ShareError::WrongKind { kind: self.kind() }),
+        }
+    }
+
     /// Adds up the nonces of all signers, in any order (BIP 327 `NonceAgg`).
     ///
     /// # Errors
@@ -199,8 +211,9 @@ impl Lock {
     /// # Errors
     ///
     /// [`ShareError`], if a share or the session is not one of this kind of lock, or if a signer's share is missing,
-    /// there twice, or of a key that is not a signer. A MuSig2 lock keeps no list of its keys: there, the share of a
-    /// foreign key is not an error but ends in a witness that [`Lock::verify`] refuses.
+    /// there twice, or of a key that is not a signer. A MuSig2 lock keeps no list of its keys and counts: there, as many
+    /// shares as signers are no error even if one is there twice or of a foreign key, but end in a witness that
+    /// [`Lock::verify`] refuses.
     pub fn assemble<'a>(
         &self,
         session: &Session,

@@ -1,7 +1,5 @@
 //! The aggregate of keys behind a taproot key path (BIP 327).
 
-use std::collections::HashSet;
-
 use bitcoin::hashes::Hash as _;
 use bitcoin::sighash::{Prevouts, SighashCache, TapSighashType};
 use bitcoin::{ScriptBuf, Transaction, TxOut, Witness};
@@ -18,8 +16,6 @@ pub(super) struct MuSig {
     pub(super) cache: KeyAggCache,
     output_key: XOnlyPublicKey,
     signers: usize,
-    /// How many different keys there are among the signers'.
-    distinct: usize,
 }
 
 impl MuSig {
@@ -29,8 +25,7 @@ impl MuSig {
         let mut cache = KeyAggCache::new(keys);
         let tweak = key_path_tweak(&cache.agg_pk()).ok_or(LockError::Tweak)?;
         let (output_key, _) = cache.pubkey_xonly_tweak_add(&tweak).map_err(|_| LockError::Tweak)?.x_only_public_key();
-        let distinct = keys.len() - keys.windows(2).filter(|pair| pair[0] == pair[1]).count();
-        Ok(MuSig { cache, output_key, signers: keys.len(), distinct })
+        Ok(MuSig { cache, output_key, signers: keys.len() })
     }
 
     pub(super) fn signers(&self) -> usize {
@@ -41,19 +36,18 @@ impl MuSig {
         taproot_script(&self.output_key)
     }
 
-    /// Adds up one partial signature per signer. Whose they are it knows only by number, so the share of a key that is
-    /// not a signer's ends in a signature that is not valid.
+    /// Adds up one partial signature per signer. Whose they are it knows only by number, so a share that is there twice, or
+    /// is of a key that is not a signer's, ends in a signature that is not valid. To look each key up would cost a
+    /// coordinator more than to add its share.
     pub(super) fn assemble<'a>(
         &self,
         session: &Session,
         shares: impl IntoIterator<Item = Result<(PublicKey, &'a PartialSignature), ShareError>>,
     ) -> Result<Witness, ShareError> {
         let mut partials = Vec::with_capacity(self.signers);
-        let mut seen = HashSet::with_capacity(self.distinct);
         for share in shares {
             let (key, partial) = share?;
-            // A key that is in the lock twice signs twice.
-            if (!seen.insert(key) && self.distinct == self.signers) || partials.len() == self.signers {
+            if partials.len() == self.signers {
                 return Err(ShareError::Double { key });
             }
             partials.push(partial);

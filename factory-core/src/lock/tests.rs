@@ -86,7 +86,14 @@ fn shares_that_do_not_belong_are_refused() {
         let all: Vec<_> = signed.keys.iter().copied().zip(&signed.shares).collect();
         let assemble = |shares: &[(PublicKey, &Share)]| signed.lock.assemble(&signed.session, shares.iter().copied());
         assert_eq!(assemble(&all[..2]), Err(ShareError::Missing { found: 2, expected: 3 }), "{kind}");
-        assert_eq!(assemble(&[all[0], all[1], all[0]]), Err(ShareError::Double { key: all[0].0 }), "{kind}");
+        let more = assemble(&[all[0], all[1], all[2], all[0]]);
+        assert_eq!(more, Err(ShareError::Double { key: all[0].0 }), "{kind}");
+        let double = assemble(&[all[0], all[1], all[0]]);
+        if kind == LockKind::MuSig2 {
+            assert!(!signed.lock.verify(&MESSAGE, &double.unwrap()));
+        } else {
+            assert_eq!(double, Err(ShareError::Double { key: all[0].0 }), "{kind}");
+        }
         let foreign = assemble(&[all[0], all[1], (stranger, all[2].1)]);
         if kind == LockKind::MuSig2 {
             // It keeps no list of keys. Here the share itself is right, so the signature is too.
@@ -109,6 +116,12 @@ fn nonces_of_another_kind_are_refused() {
     let wrong = |kind| ShareError::WrongKind { kind };
     assert_eq!(musig.lock.aggregate(&script.nonces), Err(wrong(LockKind::MuSig2)));
     assert_eq!(script.lock.aggregate(&musig.nonces), Err(wrong(LockKind::Tapscript)));
+    for (lock, own, other) in
+        [(&musig.lock, &musig.nonces, &script.nonces), (&script.lock, &script.nonces, &musig.nonces)]
+    {
+        assert_eq!(lock.check_nonce(&own[0]), Ok(()));
+        assert_eq!(lock.check_nonce(&other[0]), Err(wrong(lock.kind())));
+    }
     assert_eq!(musig.lock.aggregate([]), Err(ShareError::Missing { found: 0, expected: 2 }));
     let aggregate = musig.lock.aggregate(&musig.nonces).unwrap();
     assert_eq!(script.lock.session(&aggregate, &MESSAGE).unwrap_err(), wrong(LockKind::Tapscript));

@@ -216,7 +216,7 @@ impl Coordinator {
         }
         // Nonces of another kind of lock are found here, while it is clear whose they are.
         for nonce in &found {
-            self.task.lock().aggregate([nonce])?;
+            self.task.lock().check_nonce(nonce)?;
         }
         let Stage::Nonces { own, nonces } = &mut self.stage else { return Ok(Progress::None) };
         if !nonces.put(member, found) {

@@ -56,7 +56,7 @@ impl FactoryClose {
     /// # Errors
     ///
     /// [`CloseError`], as for [`FactoryClose::new`].
-    pub(crate) fn adopt(
+    pub fn adopt(
         factory: &Factory,
         balances: &Arc<[Amount]>,
         proposed: &[&Arc<Transaction>],
@@ -69,8 +69,10 @@ impl FactoryClose {
         }
         let output = terms.factory_output();
         let adopt = |(&premium, &tx): (&FeeRate, &&Arc<Transaction>)| {
-            let fee = output.value - layout.outputs(premium).map(|(value, _)| value).sum::<Amount>();
-            layout.is(tx, premium).then(|| Unsigned::adopt(terms.factory_lock(), &output, tx.clone(), fee))
+            layout.is(tx, premium).then(|| {
+                let paid: Amount = tx.output.iter().map(|output| output.value).sum();
+                Unsigned::adopt(terms.factory_lock(), &output, tx.clone(), output.value - paid)
+            })
         };
         let rungs: Option<Vec<_>> = premiums.iter().zip(proposed).map(adopt).collect();
         Ok(rungs.map(|rungs| FactoryClose { balances: balances.clone(), rungs }))

@@ -102,7 +102,7 @@ impl Unsigned {
     }
 
     /// Whether `tx` is this transaction, whatever its witness is. It takes no hashing.
-    pub(crate) fn is(&self, tx: &Transaction) -> bool {
+    pub fn is(&self, tx: &Transaction) -> bool {
         let same_input = |(ours, theirs): (&TxIn, &TxIn)| {
             (ours.previous_output, ours.sequence, &ours.script_sig)
                 == (theirs.previous_output, theirs.sequence, &theirs.script_sig)

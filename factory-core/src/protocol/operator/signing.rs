@@ -14,6 +14,9 @@ use crate::protocol::{Effect, Event, Message, Phase, Reason, user};
 use crate::terms::party;
 use crate::tx::Complete;
 
+/// More effects than these never come before what is said to all: the records to store, and the transactions to report.
+const ROOM: usize = 32;
+
 impl Operator {
     /// A step of a signing session, from a member.
     pub(super) fn on_step(&mut self, member: u32, joint: Joint, session: u32, step: Step) -> Effects {
@@ -33,6 +36,9 @@ impl Operator {
                 return Err(Reason::Unexpected("a step that only the operator takes"));
             }
         };
+        if let Progress::None = progress {
+            return Ok(Vec::new());
+        }
         let names = ceremony.task().names();
         let session = ceremony.session();
         let stake = self.known()?;
@@ -40,8 +46,8 @@ impl Operator {
             Progress::None => Ok(Vec::new()),
             Progress::Aggregates(aggregates) => Ok(tell_all(stake, joint, session, &Step::Aggregates(aggregates))),
             Progress::Signed(witnesses, complete) => {
-                let mut effects: Vec<_> = names.iter().map(|name| Effect::Report(Event::Complete(*name))).collect();
-                effects.extend(tell_all(stake, joint, session, &Step::Signatures(witnesses)));
+                let mut effects = tell_all(stake, joint, session, &Step::Signatures(witnesses));
+                effects.splice(0..0, names.iter().map(|name| Effect::Report(Event::Complete(*name))));
                 match joint {
                     Joint::Allocation => stake.allocation = complete.into_iter().next(),
                     Joint::FactoryClose => {
@@ -168,11 +174,14 @@ pub(super) fn unfinished(stake: &Stake) -> Vec<(Joint, Coordinator)> {
     unfinished
 }
 
-pub(super) fn tell(stake: &Stake, to: Party, joint: Joint, session: u32, step: &Step) -> Effect {
+fn tell(stake: &Stake, to: Party, joint: Joint, session: u32, step: &Step) -> Effect {
     let body = Body::Sign { joint, session, step: step.clone() };
     Effect::Send { to, message: Message::About { factory: stake.factory.digest(), body } }
 }
 
-pub(super) fn tell_all(stake: &Stake, joint: Joint, session: u32, step: &Step) -> Vec<Effect> {
-    (0..stake.ends.len()).map(|member| tell(stake, party(member), joint, session, step)).collect()
+fn tell_all(stake: &Stake, joint: Joint, session: u32, step: &Step) -> Vec<Effect> {
+    // What comes before them finds room, so that megabytes need not move.
+    let mut effects = Vec::with_capacity(stake.ends.len() + ROOM);
+    effects.extend((0..stake.ends.len()).map(|member| tell(stake, party(member), joint, session, step)));
+    effects
 }

@@ -104,8 +104,10 @@ impl Dice {
             let (at, after) = (self.below(nodes), self.of(&[0, 1, 60, 250, 1_000]));
             let _ = writeln!(text, "  - {{ tx: factory-close, at: n{at}, after: {after} s }}");
         }
-        // What was refused or forgotten may be there for a second time.
-        if self.one_in(3) {
+        let congested = self.one_in(2);
+        // What was refused or forgotten may be there for a second time; not where a block can be too full for all closes, of
+        // which it then holds those with the lowest txids.
+        if !congested && self.one_in(3) {
             let at = self.below(nodes);
             for tx in ["allocation", "closes"] {
                 let _ = writeln!(text, "  - {{ tx: {tx}, at: n{at}, after: {} s }}", self.of(&[700, 1_500]));
@@ -134,7 +136,7 @@ impl Dice {
             let _ = writeln!(text, "  m{miner}: {{ {share}node: n{node}, policy: {policy} }}");
         }
         let _ = writeln!(text, "blocks: {{ max_weight: {}_000 WU, give_up: 30 }}", self.of(&[45, 60, 100, 200]));
-        if self.one_in(2) {
+        if congested {
             let fill = self.of(&[10, 60, 95, 110, 220]);
             let feerates = match self.below(3) {
                 0 => format!("{{ constant: {} sat/vB }}", self.of(&[3, 7, 13])),

@@ -12,8 +12,8 @@ use rand_core::SeedableRng as _;
 use secp256k1::musig::{AggregatedNonce, KeyAggCache, PartialSignature, PublicNonce, Session};
 use secp256k1::{Keypair, PublicKey, XOnlyPublicKey, schnorr};
 
-use crate::{bare, clock};
 use crate::parties::Parties;
+use crate::{bare, clock};
 
 /// A factory whose channels are all closed, as its operator has stored it.
 #[derive(Debug)]
@@ -86,38 +86,60 @@ impl Ceremony {
 
     /// The operator's work on one factory close, from the command to the complete transaction. The members' work is not in
     /// it, nor is the restoring of the operator before.
+    ///
+    /// From the nonces on, the second of two sessions is timed, which comes after one that a member has left unfinished, and
+    /// messages are copied just before: so what the operator reads is in the processor's caches, as it is for bare loops.
     pub fn operator(&mut self) -> OperatorTimes {
         let mut operator = self.parties.new_operator().restore(&self.stored).expect("it has stored this");
-        let command = Input::Command(Command::SignFactoryClose);
-        let (began, effects) = self.timed(&mut operator, vec![command]);
-        let (factory, lock) = (self.factory.digest(), self.factory.terms().factory_lock());
-        let Some((session, Step::Propose(proposal))) = first_step(&effects) else { panic!("a proposal comes first") };
-        drop(effects);
-        let sighashes = self.sighashes(&proposal);
-        let mut signers = Vec::with_capacity(self.parties.member_keys.len());
-        let mut answers = Vec::with_capacity(self.parties.member_keys.len());
-        for (member, keys) in self.parties.member_keys.iter().enumerate() {
-            let signer = |sighash| Signer::new(&mut self.rng, lock, &keys.factory, sighash);
-            let of_member: Vec<Signer> = sighashes.iter().map(signer).collect();
-            let nonces = of_member.iter().map(Signer::public).collect();
-            answers.push(answer(member, factory, session, Step::Nonces(nonces)));
-            signers.push(of_member);
-        }
-        let (added_up, effects) = self.timed(&mut operator, answers);
-        let Some((_, Step::Aggregates(aggregates))) = first_step(&effects) else { panic!("all nonces are there") };
-        drop(effects);
-        let lock = self.factory.terms().factory_lock();
-        let session_of = |(aggregate, sighash)| lock.session(aggregate, sighash).expect("it is this lock's");
-        let sessions: Vec<_> = aggregates.iter().zip(&sighashes).map(session_of).collect();
-        let mut answers = Vec::with_capacity(self.parties.member_keys.len());
-        for (member, (of_member, keys)) in signers.into_iter().zip(&self.parties.member_keys).enumerate() {
-            let share = |(signer, session): (Signer, _)| signer.sign(lock, session, &keys.factory);
-            let shares = of_member.into_iter().zip(&sessions).map(share).collect();
-            answers.push(answer(member, factory, session, Step::Shares(shares)));
-        }
-        let (completed, _) = self.timed(&mut operator, answers);
+        let (proposal, effects) = self.timed(&mut operator, vec![Input::Command(Command::SignFactoryClose)]);
+        let (signers, nonces) = self.nonces(&effects);
+        let (_, effects) = self.timed(&mut operator, nonces);
+        let mut shares = self.shares(signers, &effects);
+        shares.pop();
+        self.timed(&mut operator, shares);
+
+        let (_, effects) = self.timed(&mut operator, vec![Input::Command(Command::SignFactoryClose)]);
+        let (signers, nonces) = self.nonces(&effects);
+        let (added_up, effects) = self.timed(&mut operator, nonces.clone());
+        let shares = self.shares(signers, &effects);
+        let (completed, _) = self.timed(&mut operator, shares.clone());
         assert_eq!(operator.phase(), Phase::FactoryCloseSigned);
-        OperatorTimes { proposal: began, from_nonces: added_up + completed }
+        OperatorTimes { proposal, from_nonces: added_up + completed }
+    }
+
+    /// All members' answers to the proposal among these effects, and who will sign.
+    fn nonces(&mut self, effects: &[Effect]) -> (Vec<(Signer, [u8; 32])>, Vec<Input>) {
+        let Some((session, Step::Propose(proposal))) = first_step(effects) else { panic!("a proposal comes first") };
+        let (factory, lock, sighashes) =
+            (self.factory.digest(), self.factory.terms().factory_lock(), self.sighashes(&proposal));
+        let (mut signers, mut answers) = (Vec::new(), Vec::new());
+        for (member, keys) in self.parties.member_keys.iter().enumerate() {
+            let first = signers.len();
+            signers.extend(
+                sighashes.iter().map(|sighash| (Signer::new(&mut self.rng, lock, &keys.factory, sighash), *sighash)),
+            );
+            let nonces = signers[first..].iter().map(|(signer, _)| signer.public()).collect();
+            answers.push(answer(member, factory, session, Step::Nonces(nonces)));
+        }
+        (signers, answers)
+    }
+
+    /// All members' answers to the aggregate nonces among these effects.
+    fn shares(&self, signers: Vec<(Signer, [u8; 32])>, effects: &[Effect]) -> Vec<Input> {
+        let Some((number, Step::Aggregates(aggregates))) = first_step(effects) else { panic!("all nonces are there") };
+        let (factory, lock) = (self.factory.digest(), self.factory.terms().factory_lock());
+        let mut sessions = Vec::new();
+        for ((_, sighash), aggregate) in signers.iter().zip(aggregates.iter()) {
+            sessions.push(lock.session(aggregate, sighash).expect("it is this lock's"));
+        }
+        let mut signers = signers.into_iter().map(|(signer, _)| signer);
+        let mut answers = Vec::new();
+        for (member, keys) in self.parties.member_keys.iter().enumerate() {
+            let share = |session| signers.next().expect("one for each variant").sign(lock, session, &keys.factory);
+            let shares = sessions.iter().map(share).collect();
+            answers.push(answer(member, factory, number, Step::Shares(shares)));
+        }
+        answers
     }
 
     /// How long the operator takes over these inputs, and what comes of the last.

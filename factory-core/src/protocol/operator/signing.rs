@@ -14,7 +14,7 @@ use crate::protocol::{Effect, Event, Message, Phase, Reason, user};
 use crate::terms::party;
 use crate::tx::Complete;
 
-/// More effects than these never come before what is said to all: the records to store, and the transactions to report.
+/// Room for what comes before a step that is said to all: the records to store, and the transactions to report.
 const ROOM: usize = 32;
 
 impl Operator {
@@ -44,10 +44,10 @@ impl Operator {
         let stake = self.known()?;
         match progress {
             Progress::None => Ok(Vec::new()),
-            Progress::Aggregates(aggregates) => Ok(tell_all(stake, joint, session, &Step::Aggregates(aggregates))),
+            Progress::Aggregates(aggregates) => Ok(tell_all(stake, joint, session, &Step::Aggregates(aggregates), [])),
             Progress::Signed(witnesses, complete) => {
-                let mut effects = tell_all(stake, joint, session, &Step::Signatures(witnesses));
-                effects.splice(0..0, names.iter().map(|name| Effect::Report(Event::Complete(*name))));
+                let reports = names.iter().map(|name| Effect::Report(Event::Complete(*name)));
+                let effects = tell_all(stake, joint, session, &Step::Signatures(witnesses), reports);
                 match joint {
                     Joint::Allocation => stake.allocation = complete.into_iter().next(),
                     Joint::FactoryClose => {
@@ -84,7 +84,7 @@ impl Operator {
         stake.core.sessions.insert(joint, session);
         stake.touch(Key::Core);
         let proposal = Step::Propose(Arc::new(task.proposal()));
-        let effects = tell_all(stake, joint, session, &proposal);
+        let effects = tell_all(stake, joint, session, &proposal, []);
         self.coordinators.insert(joint, Coordinator::new(task, session, &key, rng));
         Ok(effects)
     }
@@ -179,9 +179,17 @@ fn tell(stake: &Stake, to: Party, joint: Joint, session: u32, step: &Step) -> Ef
     Effect::Send { to, message: Message::About { factory: stake.factory.digest(), body } }
 }
 
-fn tell_all(stake: &Stake, joint: Joint, session: u32, step: &Step) -> Vec<Effect> {
-    // What comes before them finds room, so that megabytes need not move.
+/// What comes `before`, and then the step to every member.
+fn tell_all(
+    stake: &Stake,
+    joint: Joint,
+    session: u32,
+    step: &Step,
+    before: impl IntoIterator<Item = Effect>,
+) -> Vec<Effect> {
+    // The orders to store come before all of it: they find room, so that it is allocated once.
     let mut effects = Vec::with_capacity(stake.ends.len() + ROOM);
+    effects.extend(before);
     effects.extend((0..stake.ends.len()).map(|member| tell(stake, party(member), joint, session, step)));
     effects
 }

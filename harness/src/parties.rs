@@ -253,7 +253,7 @@ impl Parties {
         for (party, input) in round {
             inboxes[place(party)].push(input);
         }
-        let work = self.seats.iter_mut().zip(inboxes).map(|(seat, inbox)| (seat, inbox));
+        let work = self.seats.iter_mut().zip(inboxes);
         let busy: Vec<_> = work.filter(|(_, inbox)| !inbox.is_empty()).collect();
         // For a message or two, waking another core takes longer than it saves.
         let least = if busy.len() < FEW { FEW } else { 1 };

@@ -22,7 +22,7 @@ pub(crate) struct Run {
     /// The most memory that it held at once, in bytes, without its nodes'.
     pub(crate) peak: u64,
     /// How many scenarios passed.
-    pub(crate) passed: u64,
+    pub(crate) passed: u32,
 }
 
 /// Is `shopfloor`, if that is what this process was started for. To be called first of all.
@@ -55,7 +55,7 @@ pub(crate) fn run(folder: &Path, args: &[&str]) -> Run {
     let peak = error.lines().rev().find_map(|line| line.strip_prefix(PEAK)).expect("the child told its peak");
     // Progress has a line for each, which begins with the verdict.
     let verdicts = error.lines().filter_map(|line| line.split_whitespace().next());
-    let passed = verdicts.filter(|verdict| *verdict == "pass").count() as u64;
+    let passed = verdicts.filter(|verdict| *verdict == "pass").count() as u32;
     assert!(passed > 0, "run {}: nothing passed\n{said}{error}", args.join(" "));
     Run { wall, peak: 1024 * peak.parse::<u64>().expect("a number"), passed }
 }

@@ -1,8 +1,7 @@
-//! End to end on real nodes: how fast one starts, how long a factory's life takes from the command's start to its exit, and
-//! how many there are in a second.
+//! End to end on real nodes, by the wall's clock: how fast one starts, how long a factory's life takes from the command's
+//! start to its exit, alone and among others, and how much memory.
 //!
-//! `cargo bench -p benches --bench node` needs `core-31` (`shopfloor node install core-31`); `-- start`, `-- lifecycle` and
-//! so on for a part.
+//! It needs `core-31` (`shopfloor node install core-31`).
 
 mod command;
 
@@ -11,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use bitcoind::{BitcoinD, Conf};
-use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use shopfloor::Kind;
@@ -137,19 +136,19 @@ fn free_port() -> u16 {
 fn start(criterion: &mut Criterion) {
     let stage = Stage::new();
     let arguments = stage.arguments();
-    let mut group = criterion.benchmark_group("node start");
+    let mut group = criterion.benchmark_group("node: start");
     group.sample_size(20).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(10));
-    group.bench_function("shopfloor", |bencher| {
+    group.bench_function(BenchmarkId::new("ours", 1), |bencher| {
         bencher.iter_batched(|| stage.datadir(), |datadir| (stage.start(&datadir), datadir), BatchSize::PerIteration);
     });
-    group.bench_function("bare daemon", |bencher| {
+    group.bench_function(BenchmarkId::new("floor", 1), |bencher| {
         bencher.iter_batched(
             || stage.datadir(),
             |datadir| Daemon::start(&stage.program, &arguments, datadir),
             BatchSize::PerIteration,
         );
     });
-    group.bench_function("crate bitcoind", |bencher| {
+    group.bench_function(BenchmarkId::new("the crate bitcoind", 1), |bencher| {
         bencher.iter_batched(
             || stage.datadir(),
             |datadir| {
@@ -172,7 +171,7 @@ fn root() -> &'static Path {
 
 /// The main scenario with more members: from the command's start to its exit, the node's start and end among it.
 fn lifecycle(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("lifecycle on a node");
+    let mut group = criterion.benchmark_group("node: a lifecycle");
     group.sampling_mode(SamplingMode::Flat);
     let mut peaks = Vec::new();
     for members in MEMBERS {
@@ -181,8 +180,7 @@ fn lifecycle(criterion: &mut Criterion) {
         let mut peak = 0;
         group.bench_with_input(BenchmarkId::from_parameter(members), &members, |bencher, _| {
             bencher.iter_custom(|times| {
-                let runs = (0..times).map(|_| run(root(), &args));
-                let runs: Vec<_> = runs.collect();
+                let runs: Vec<_> = (0..times).map(|_| run(root(), &args)).collect();
                 peak = runs.iter().map(|run| run.peak).chain([peak]).max().unwrap_or_default();
                 runs.iter().map(|run| run.wall).sum()
             });
@@ -193,30 +191,29 @@ fn lifecycle(criterion: &mut Criterion) {
     }
     group.finish();
     for (members, peak) in peaks {
-        println!("lifecycle on a node/{members}: at most {:.1} MB of memory", peak as f64 / 1e6);
+        println!("node: a lifecycle/{members}: at most {:.1} MB of memory", peak as f64 / 1e6);
     }
 }
 
-/// Lifecycles in a second, one at a time and as many at once as keep the processors busy; and a set of scenarios.
+/// How long one of many scenarios takes: lifecycles of three members one at a time, then as many at once as keep the
+/// processors busy; and a set of different scenarios.
 fn throughput(criterion: &mut Criterion) {
-    const LIFECYCLES: u64 = 20;
-    let mut group = criterion.benchmark_group("throughput");
-    group.sampling_mode(SamplingMode::Flat);
-    group.throughput(Throughput::Elements(LIFECYCLES));
-    let repeat = LIFECYCLES.to_string();
-    let args = ["scenarios/lifecycle/basic.yaml", "--repeat", &repeat];
-    for (name, more) in [("one at a time", &["--jobs", "1"][..]), ("as many as keep the processors busy", &[])] {
-        let args = [&args, more].concat();
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| run(root(), &args).wall).sum());
-        });
-    }
+    let lifecycles = ["scenarios/lifecycle/basic.yaml", "--repeat", "20"];
     let folders = ["lifecycle", "channels", "stale", "fallback", "opening", "crash"];
     let set: Vec<String> = folders.iter().map(|folder| format!("scenarios/{folder}")).collect();
-    let set: Vec<&str> = set.iter().map(String::as_str).collect();
-    group.throughput(Throughput::Elements(run(root(), &set).passed));
-    group.bench_function("a set of scenarios", |bencher| {
-        bencher.iter_custom(|times| (0..times).map(|_| run(root(), &set).wall).sum());
-    });
-    group.finish();
+    for (name, args) in [
+        ("node: one of 20 lifecycles, one at a time", [&lifecycles[..], &["--jobs", "1"]].concat()),
+        ("node: one of 20 lifecycles, side by side", lifecycles.to_vec()),
+        ("node: one of a set of scenarios, side by side", set.iter().map(String::as_str).collect()),
+    ] {
+        let mut group = criterion.benchmark_group(name);
+        group.sampling_mode(SamplingMode::Flat);
+        group.bench_function(BenchmarkId::new("ours", 1), |bencher| {
+            bencher.iter_custom(|times| {
+                let runs = (0..times).map(|_| run(root(), &args));
+                runs.map(|run| run.wall / run.passed).sum()
+            });
+        });
+        group.finish();
+    }
 }

@@ -7,18 +7,22 @@
 
 mod book;
 mod bundle;
+mod csv;
 mod factory;
 mod ledger;
 mod network;
 mod parties;
 mod run_dir;
+mod signing;
 mod spend;
 
 pub mod claims;
 pub mod cli;
 pub mod container;
 pub mod electrum;
+pub mod fees;
 pub mod node;
+pub mod plot;
 pub mod race;
 pub mod reaper;
 pub mod replacement;

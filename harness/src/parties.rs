@@ -3,7 +3,7 @@
 mod links;
 mod seat;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bitcoin::{OutPoint, ScriptBuf, Transaction};
@@ -11,12 +11,16 @@ use factory_core::protocol::{Block, ChannelEnd, Command, Effect, Event, Input, P
 use factory_core::tx::Complete;
 use factory_core::tx::funding::Coin;
 use factory_core::{Factory, Party, TxName, Wallet};
+use rayon::prelude::*;
 
 use crate::factory::{capacities, offer};
 use crate::scenario::{Crash, MessageKind, Moment, Scenario, Withhold};
 use links::Links;
-use seat::Seat;
+use seat::{Reaction, Seat};
 pub(crate) use seat::{member_keys, operator_keys, payout_wallet};
+
+/// In a round with fewer busy parties than this, they take turns.
+const FEW: usize = 8;
 
 /// All parties of one factory. Messages arrive in the order in which they were sent, so that a run can be reproduced.
 #[derive(Debug)]
@@ -86,13 +90,13 @@ impl Parties {
         self.seats.iter_mut().for_each(Seat::keep_store);
     }
 
-    /// Gives `party` a command, and lets the parties talk until they are done.
+    /// Gives parties commands, all at once, and lets the parties talk until they are done.
     ///
     /// # Errors
     ///
-    /// [`PartyError`], if a party refuses the command or a message.
-    pub fn command(&mut self, party: Party, command: Command) -> Result<Outcome, PartyError> {
-        self.deliver([(party, Input::Command(command))])
+    /// [`PartyError`], if a party refuses a command or a message.
+    pub fn command(&mut self, commands: impl IntoIterator<Item = (Party, Command)>) -> Result<Outcome, PartyError> {
+        self.deliver(commands.into_iter().map(|(party, command)| (party, Input::Command(command))))
     }
 
     /// Shows those of `parties` who see the chain its next block: its height to each, and each of `txs` to those who
@@ -217,65 +221,75 @@ impl Parties {
         self.seats.iter().map(|seat| (seat.party(), seat.payout()))
     }
 
+    /// Hands out `inputs`, and the messages that follow from them, in rounds: whoever has several in a round takes them in
+    /// the order in which they were sent, and the parties take theirs at the same time, on all cores. What they do about
+    /// it is done in the order of the inputs, so the cores decide nothing.
     fn deliver(&mut self, inputs: impl IntoIterator<Item = (Party, Input)>) -> Result<Outcome, PartyError> {
-        let mut queue: VecDeque<_> = inputs.into_iter().collect();
+        let mut round: Vec<_> = inputs.into_iter().collect();
         let mut outcome = Outcome::default();
-        while let Some((party, input)) = queue.pop_front() {
-            // What was on its way to somebody who has crashed meanwhile is lost.
-            if self.seats[place(party)].crashed {
-                continue;
-            }
-            let effects = self.seats[place(party)].handle(input).map_err(|source| PartyError { party, source })?;
-            for effect in effects {
-                if let Some(moment) = self.perform(party, effect, &mut queue, &mut outcome) {
-                    self.seats[place(party)].crash();
+        let mut crashed: BTreeSet<Party> = self.seats.iter().filter(|seat| seat.crashed).map(Seat::party).collect();
+        while !round.is_empty() {
+            let mut next = Vec::new();
+            for (party, reaction) in self.react(round) {
+                let Some(reaction) = reaction else { continue };
+                let Reaction { effects, crash } = reaction.map_err(|source| PartyError { party, source })?;
+                for effect in effects {
+                    self.perform(party, effect, &crashed, &mut next, &mut outcome);
+                }
+                if let Some(moment) = crash {
+                    crashed.insert(party);
                     outcome.noted.push(Noted::Crash(party, moment));
-                    break;
                 }
             }
+            round = next;
         }
         Ok(outcome)
     }
 
-    /// Does what a party wants done. Tells the moment of its crash, if that came.
+    /// What comes of each input at its party, in their order; nothing, if it has crashed before.
+    fn react(&mut self, round: Vec<(Party, Input)>) -> Vec<(Party, Option<Result<Reaction, ProtocolError>>)> {
+        let parties: Vec<Party> = round.iter().map(|(party, _)| *party).collect();
+        let mut inboxes: Vec<Vec<Input>> = self.seats.iter().map(|_| Vec::new()).collect();
+        for (party, input) in round {
+            inboxes[place(party)].push(input);
+        }
+        let work = self.seats.iter_mut().zip(inboxes);
+        let busy: Vec<_> = work.filter(|(_, inbox)| !inbox.is_empty()).collect();
+        // For a message or two, waking another core takes longer than it saves.
+        let least = if busy.len() < FEW { FEW } else { 1 };
+        let reactions = busy.into_par_iter().with_min_len(least);
+        let reactions = reactions.map(|(seat, inbox)| (seat.party(), seat.handle(inbox).into_iter()));
+        let mut reactions: HashMap<Party, _> = reactions.collect::<Vec<_>>().into_iter().collect();
+        let next = |party: Party| (party, reactions.get_mut(&party).and_then(Iterator::next));
+        parties.into_iter().map(next).collect()
+    }
+
+    /// Does what a party wants done.
     fn perform(
         &mut self,
         party: Party,
         effect: Effect,
-        queue: &mut VecDeque<(Party, Input)>,
+        crashed: &BTreeSet<Party>,
+        next: &mut Vec<(Party, Input)>,
         outcome: &mut Outcome,
-    ) -> Option<Moment> {
-        let seat = &mut self.seats[place(party)];
+    ) {
         match effect {
             Effect::Send { to, message } => {
                 let kind = MessageKind::of(&message);
-                let (before, after) = (Moment::BeforeSending(kind), Moment::AfterSending(kind));
-                if seat.is_doomed(before) {
-                    return Some(before);
-                }
-                let crashes = seat.is_doomed(after);
-                let arrived = self.links.carry(party, to, kind) && !self.seats[place(to)].crashed;
+                let arrived = self.links.carry(party, to, kind) && !crashed.contains(&to);
                 outcome.noted.push(Noted::Message { kind, from: party, to, arrived });
                 if arrived {
-                    queue.push_back((to, Input::Message { from: party, message }));
+                    next.push((to, Input::Message { from: party, message }));
                 }
-                return crashes.then_some(after);
             }
-            Effect::Persist(key) => {
-                let (before, after) = seat::storing(key);
-                if seat.is_doomed(before) {
-                    return Some(before);
-                }
-                seat.persist(key);
-                return seat.is_doomed(after).then_some(after);
-            }
+            // The party has done that itself.
+            Effect::Persist(_) => {}
             Effect::Broadcast { name, tx } => outcome.broadcasts.push((party, name, tx)),
             Effect::Watch(outpoint) => {
                 self.watchers.entry(outpoint).or_default().insert(party);
             }
             Effect::Report(event) => outcome.noted.push(Noted::Event(party, event)),
         }
-        None
     }
 }
 

@@ -360,3 +360,62 @@ fn an_interrupted_run_leaves_neither_node_nor_files() {
     wait_for(Duration::from_secs(5), || gone(long.node));
     assert_eq!(fs::read_dir(&long.base).unwrap().flatten().filter(|entry| entry.path().is_dir()).count(), 0);
 }
+
+/// Where results cannot be written, `race` says so before it makes a trial.
+#[test]
+fn where_a_race_cannot_write_it_makes_no_trial() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).display().to_string();
+    let miners = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/miners/each-its-own-side.yaml");
+    let (experiment, other) = (place("race.yaml"), place("other/race.yaml"));
+    fs::create_dir(dir.path().join("other")).unwrap();
+    fs::copy(&miners, &experiment).unwrap();
+    fs::copy(&miners, &other).unwrap();
+    fs::write(place("file"), "nothing is marked here\n").unwrap();
+    let (file, below, none) = (place("file"), place("file/below"), place("none.md"));
+    let twice = format!("{experiment} and {other} would be written into the same files: expected other names");
+    for (args, why) in [
+        (&["--svg", &file][..], "file: cannot make this folder: "),
+        (&["--csv", &below], "file/below: cannot make this folder: "),
+        (&["--update", &file], "file: expected a line `<!-- races: begin -->`"),
+        (&["--update", &none], "none.md: "),
+        (&["--json", &below], "file/below: "),
+        (&[&other, "--csv", &place("figures")], &twice),
+    ] {
+        let all: Vec<&str> = ["race", "--model", "--trials", "10", &experiment].iter().chain(args).copied().collect();
+        let output = shopfloor(&all);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {stderr}");
+        assert!(stderr.contains(why) && output.stdout.is_empty(), "{args:?}: {stderr}");
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "nothing is marked here\n");
+    let figures = place("figures");
+    let output = shopfloor(&["race", "--model", "--trials", "10", &experiment, "--csv", &figures]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let mut written: Vec<_> = fs::read_dir(&figures).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    written.sort();
+    assert_eq!(written, ["race.points.csv", "race.trials.csv"]);
+}
+
+/// The model alone can be asked for so many trials that somebody loses patience.
+#[test]
+fn a_race_of_the_model_can_be_interrupted() {
+    let experiment = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/miners/each-its-own-side.yaml");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_shopfloor"))
+        .args(["race", "--model", "--trials", "10000000"])
+        .arg(experiment)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It listens once this bit is set among the signals that it catches.
+    let terminate = 1_u64 << (Signal::SIGTERM as u32 - 1);
+    wait_for(Duration::from_secs(30), || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        (u64::from_str_radix(caught.trim(), 16).unwrap() & terminate != 0).then_some(())
+    });
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    let status = wait_for(Duration::from_secs(20), || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(130));
+}

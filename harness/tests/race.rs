@@ -49,7 +49,15 @@ impl Dice {
         let mut text = format!("name: made up\nseed: {seed}\nnodes:\n");
         let nodes = 2 + self.below(2);
         for node in 0..nodes {
-            let _ = writeln!(text, "  n{node}: {{ kind: {} }}", self.of(kinds));
+            let kind = self.of(kinds);
+            let args = match self.below(10) {
+                0 => format!("-minrelaytxfee={}", self.of(&["0.000002", "0.00002", "0.00007"])),
+                1 => format!("-incrementalrelayfee={}", self.of(&["0", "0.000001", "0.00003"])),
+                2 => format!("-blockmintxfee={}", self.of(&["0.00000001", "0.00001", "0.00003"])),
+                3 if kind == Kind::Knots29 => "-mempooltruc=enforce".to_owned(),
+                _ => String::new(),
+            };
+            let _ = writeln!(text, "  n{node}: {{ kind: {kind}, args: [{args}] }}");
         }
         if self.one_in(2) {
             text += "links:\n";
@@ -96,6 +104,15 @@ impl Dice {
             let (at, after) = (self.below(nodes), self.of(&[0, 1, 60, 250, 1_000]));
             let _ = writeln!(text, "  - {{ tx: factory-close, at: n{at}, after: {after} s }}");
         }
+        let congested = self.one_in(2);
+        // What was refused or forgotten may be there for a second time; not where a block can be too full for all closes, of
+        // which it then holds those with the lowest txids.
+        if !congested && self.one_in(3) {
+            let at = self.below(nodes);
+            for tx in ["allocation", "closes"] {
+                let _ = writeln!(text, "  - {{ tx: {tx}, at: n{at}, after: {} s }}", self.of(&[700, 1_500]));
+            }
+        }
         text += "miners:\n";
         let miners = 1 + self.below(3);
         let mut special = vec![false; nodes];
@@ -119,7 +136,7 @@ impl Dice {
             let _ = writeln!(text, "  m{miner}: {{ {share}node: n{node}, policy: {policy} }}");
         }
         let _ = writeln!(text, "blocks: {{ max_weight: {}_000 WU, give_up: 30 }}", self.of(&[45, 60, 100, 200]));
-        if self.one_in(2) {
+        if congested {
             let fill = self.of(&[10, 60, 95, 110, 220]);
             let feerates = match self.below(3) {
                 0 => format!("{{ constant: {} sat/vB }}", self.of(&[3, 7, 13])),
@@ -163,6 +180,31 @@ async fn model_and_nodes_agree_trial_by_trial() {
     eprintln!("{made} experiments from {SEED}={first} on, {refused} not sound; won by FC, A, nobody: {judged:?}");
     // What is made up has to be worth the while.
     assert!(refused < 4 * wanted && judged[0] > 0 && judged[1] > 0, "{refused} not sound, {judged:?}");
+}
+
+/// Beside 18 transactions of 700 vB there is room for the allocation in a block. Over a thousand others pay more than it does and
+/// do not fit, and nodes give up before they come to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pays_least_is_not_found_behind_a_thousand_that_do_not_fit() {
+    for kind in Kind::ALL.into_iter().filter(|kind| support::is_there(*kind)) {
+        for (fill, blocks) in [("5_400 %", 1), ("6_000 %", 3)] {
+            let text = format!(
+                "name: full
+nodes: {{ one: {{ kind: {kind} }} }}
+factory: {{ members: 2 }}
+publish: [{{ tx: allocation, at: one }}, {{ tx: factory-close, at: one, after: 20 min }}]
+miners: {{ a: {{ share: 100 %, node: one }} }}
+blocks: {{ max_weight: 60_000 WU, give_up: 3 }}
+congestion: {{ fill: {fill}, feerates: {{ constant: 3 sat/vB }}, size: 700 vB }}
+"
+            );
+            let cells =
+                race::load_text(Path::new("full.yaml"), &text, &[]).unwrap_or_else(|invalid| panic!("{invalid}"));
+            let report = carry_out(&cells, 1, 1).await;
+            assert_eq!(report.failures, Vec::<String>::new(), "{kind}, {fill}");
+            assert_eq!(report.points[0].records[0].blocks, blocks, "{kind}, {fill}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bitcoin::FeeRate;
-use factory_core::TxVersion;
+use factory_core::{LockKind, TxVersion};
 use shopfloor::claims::{self, Claims};
+use shopfloor::fees::{self, Question as FeesQuestion};
 use shopfloor::node::Kind;
 use shopfloor::node::provision::Env;
 use shopfloor::race::{self, Options};
@@ -94,4 +95,17 @@ async fn who_wins() {
         reports.push(race::run(&cells, options, Arc::clone(&env), Arc::new(|_| {})).await.unwrap());
     }
     shows("races", &race::markdown(&reports), "shopfloor race");
+}
+
+/// It needs no node.
+#[test]
+fn what_a_factory_costs() {
+    let question = FeesQuestion {
+        members: vec![20, 200],
+        locks: vec![LockKind::MuSig2],
+        versions: vec![TxVersion::Two],
+        feerates: vec![FeeRate::BROADCAST_MIN],
+        seed: 1,
+    };
+    shows("fees", &fees::markdown(&question.answer().unwrap()), "shopfloor fees --members 20,200");
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
 
-use super::LOCK_TIME;
+use super::funding::Coin;
+use super::transfer::NotCovered;
+use super::{LOCK_TIME, SEQUENCE};
 use crate::lock::Lock;
 use crate::terms::TxVersion;
 
@@ -77,6 +79,21 @@ impl Unsigned {
         let input = TxIn { previous_output: outpoint, script_sig: ScriptBuf::new(), sequence, witness: Witness::new() };
         let tx = Transaction { version: version.to_bitcoin(), lock_time: LOCK_TIME, input: vec![input], output };
         Unsigned::adopt(lock, spent, Arc::new(tx), spent.value - paid)
+    }
+
+    /// A transaction outside of any factory: spends a coin that `lock` guards to `outputs`, replaceably and without a
+    /// lock in time. What they leave is the fee.
+    ///
+    /// # Errors
+    ///
+    /// [`NotCovered`], if they leave less than nothing.
+    pub fn of_coin(version: TxVersion, lock: &Lock, coin: &Coin, outputs: Vec<TxOut>) -> Result<Self, NotCovered> {
+        let (held, paid) = (coin.value, outputs.iter().map(|output| output.value).sum());
+        if paid > held {
+            return Err(NotCovered { held, paid });
+        }
+        let spent = TxOut { value: held, script_pubkey: lock.script_pubkey().clone() };
+        Ok(Unsigned::new(version, lock, (coin.outpoint, &spent), SEQUENCE, outputs))
     }
 
     /// Takes a transaction over that is known to be the derived one. It pays `fee`.
@@ -159,5 +176,35 @@ impl Complete {
     /// What it leaves to the miner.
     pub fn fee(&self) -> Amount {
         self.fee
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash as _;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::keys::{MemberKeys, Wallet};
+    use crate::lock::LockKind;
+
+    #[test]
+    fn a_coin_of_a_lock_is_spent_outside_of_any_factory() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let payout = Wallet::generate(&mut rng).script_pubkey().clone();
+        let keys = [(); 2].map(|()| MemberKeys::generate(&mut rng, payout.clone()).channel.public_key());
+        let lock = Lock::new(LockKind::MuSig2, &keys).unwrap();
+        let coin = Coin { outpoint: OutPoint::new(Txid::all_zeros(), 3), value: Amount::from_sat(1_000) };
+        let outputs = |sat| vec![TxOut { value: Amount::from_sat(sat), script_pubkey: payout.clone() }; 2];
+        let unsigned = Unsigned::of_coin(TxVersion::Three, &lock, &coin, outputs(423)).unwrap();
+        let tx = unsigned.transaction();
+        assert_eq!((tx.version.0, tx.lock_time, tx.output.len()), (3, LOCK_TIME, 2));
+        assert_eq!((tx.input[0].previous_output, tx.input[0].sequence), (coin.outpoint, SEQUENCE));
+        assert_eq!(unsigned.fee(), Amount::from_sat(154));
+        let spent = TxOut { value: coin.value, script_pubkey: lock.script_pubkey().clone() };
+        assert_eq!(unsigned.sighash(), &lock.sighash(tx, &spent));
+        let too_much = Unsigned::of_coin(TxVersion::Two, &lock, &coin, outputs(501)).unwrap_err();
+        assert_eq!(too_much, NotCovered { held: Amount::from_sat(1_000), paid: Amount::from_sat(1_002) });
     }
 }

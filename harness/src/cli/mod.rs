@@ -1,6 +1,7 @@
 //! The command line.
 
 mod claims;
+mod fees;
 mod node;
 mod plan;
 mod race;
@@ -13,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use factory_core::TxVersion;
 
 use crate::report::update_block;
 use crate::scenario::Override;
+use crate::scenario::check::version;
 use crate::suite::{EXIT_CODES, Exit, SuiteArgs};
 
 /// A regtest testbed for Lightning channel factories.
@@ -38,6 +41,8 @@ enum Command {
     Replacement(replacement::ReplacementArgs),
     /// Let miners decide between both sides, in experiments on real nodes and by the model
     Race(race::RaceArgs),
+    /// Show what factories cost in chain space and fees, and what the same channels cost without one
+    Fees(fees::FeesArgs),
     /// Judge what the proposal claims, by scenarios on every kind of node
     Claims(claims::ClaimsArgs),
     /// Print the JSON Schema of a kind of file
@@ -88,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(&args),
         Command::Replacement(args) => replacement::replacement(&args),
         Command::Race(args) => race::race(&args),
+        Command::Fees(args) => fees::fees(&args),
         Command::Claims(args) => claims::claims(&args),
         Command::Schema { of } => schema::schema(of),
         Command::Node(command) => node::node(&command),
@@ -99,12 +105,26 @@ pub fn main() -> ExitCode {
     .into()
 }
 
+/// Reads the version of a factory's transactions.
+fn tx_version(text: &str) -> Result<TxVersion, String> {
+    let number = text.parse().ok();
+    number.and_then(version).ok_or_else(|| format!("`{text}`: expected 2 or 3"))
+}
+
 /// Puts a block into a Markdown file, in the place that is marked for it.
 fn update(path: &Path, name: &str, block: &str) -> Result<(), AnyError> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let file = fs::read_to_string(path).map_err(|error| named(&error))?;
     let file = update_block(&file, name, block).map_err(|error| named(&error))?;
     fs::write(path, file).map_err(|error| named(&error).into())
+}
+
+/// Whether a Markdown file can be read, and has the place that is marked for a block.
+fn updatable(path: &Path, name: &str) -> Result<(), AnyError> {
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = fs::read_to_string(path).map_err(|error| named(&error))?;
+    update_block(&file, name, "").map_err(|error| named(&error))?;
+    Ok(())
 }
 
 /// An error that ends the program with [`Exit::Error`].

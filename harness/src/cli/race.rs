@@ -1,5 +1,6 @@
 //! `shopfloor race`.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::run::{create, interrupted};
-use super::{AnyError, CheckArgs, Exit, update};
+use super::{AnyError, CheckArgs, Exit, updatable, update};
 use crate::node::provision::Env;
 use crate::race::{self, LoadedExperiment, Options, RaceReport};
 use crate::testbed::Stop;
@@ -46,10 +47,11 @@ pub(super) struct RaceArgs {
 
 pub(super) fn race(args: &RaceArgs) -> Result<Exit, AnyError> {
     let Some(experiments) = load(&args.check) else { return Ok(Exit::BadInput) };
-    for folder in [&args.csv, &args.svg].into_iter().flatten() {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // Where results go is looked at before the trials, so that a wrong path costs none.
+    folders(args, &experiments)?;
+    if let Some(path) = &args.update {
+        updatable(path, "races")?;
     }
-    // The file is made before the trials, so that a wrong path costs none.
     let json = args.json.as_deref().map(create).transpose()?;
     let lanes = match args.model {
         true => 0,
@@ -117,6 +119,32 @@ pub(super) fn race(args: &RaceArgs) -> Result<Exit, AnyError> {
     })
 }
 
+/// Makes the folders that files are to be written into, and tries whether they can be.
+fn folders(args: &RaceArgs, experiments: &[Vec<LoadedExperiment>]) -> Result<(), AnyError> {
+    let folders: Vec<&PathBuf> = [&args.csv, &args.svg].into_iter().flatten().collect();
+    for folder in &folders {
+        let named = |what: &str, error: io::Error| format!("{}: {what}: {error}", folder.display());
+        fs::create_dir_all(folder).map_err(|error| named("cannot make this folder", error))?;
+        let probe = folder.join(format!(".shopfloor-{}", std::process::id()));
+        fs::write(&probe, "").map_err(|error| named("cannot write into this folder", error))?;
+        fs::remove_file(&probe).map_err(|error| named("cannot write into this folder", error))?;
+    }
+    let mut known: HashMap<String, &Path> = HashMap::new();
+    for cells in experiments.iter().filter(|_| !folders.is_empty()) {
+        let file = cells[0].file.as_path();
+        if let Some(other) = known.insert(stem(file), file) {
+            let (file, other) = (file.display(), other.display());
+            return Err(format!("{other} and {file} would be written into the same files: expected other names").into());
+        }
+    }
+    Ok(())
+}
+
+/// What the files are called that are made of an experiment's.
+fn stem(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Reads all experiments, or says what is wrong with each that is not sound.
 fn load(args: &CheckArgs) -> Option<Vec<Vec<LoadedExperiment>>> {
     let found = race::find(&args.paths).map_err(|invalid| eprintln!("{invalid}")).ok()?;
@@ -142,7 +170,7 @@ async fn carry_out(cells: &[LoadedExperiment], options: Options, env: &Arc<Env>)
 
 /// Writes what is asked for of an experiment into files that are called after its own.
 fn files(args: &RaceArgs, report: &RaceReport) -> Result<(), AnyError> {
-    let stem = report.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = stem(&report.file);
     let write = |folder: &Path, name: String, text: &str| {
         let path = folder.join(name);
         fs::write(&path, text).map_err(|error| AnyError::from(format!("{}: {error}", path.display())))

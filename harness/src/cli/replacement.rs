@@ -7,11 +7,10 @@ use bitcoin::FeeRate;
 use factory_core::TxVersion;
 use serde::Serialize;
 
-use super::{AnyError, Exit, update};
+use super::{AnyError, Exit, tx_version, update};
 use crate::node::Kind;
 use crate::node::provision::Env;
 use crate::replacement::{self, Answer, Closes, Probed, Question, Stage};
-use crate::scenario::check::version;
 use crate::scenario::{CloseFee, Premium, Rate};
 use crate::testbed::Stop;
 
@@ -54,11 +53,6 @@ pub(super) struct ReplacementArgs {
     /// Put the table into a Markdown file, in the place that is marked for it
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     update: Option<PathBuf>,
-}
-
-fn tx_version(text: &str) -> Result<TxVersion, String> {
-    let number = text.parse().ok();
-    number.and_then(version).ok_or_else(|| format!("`{text}`: expected 2 or 3"))
 }
 
 fn close_fee(text: &str) -> Result<CloseFee, String> {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use clap::ValueEnum;
 
 use super::{AnyError, Exit};
-use crate::{race, report, scenario};
+use crate::{fees, race, report, scenario};
 
 /// What there is a schema of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,6 +16,8 @@ pub(super) enum Subject {
     Experiment,
     /// What `run --json` writes
     Report,
+    /// What `fees --json` writes
+    Fees,
 }
 
 pub(super) fn schema(subject: Subject) -> Result<Exit, AnyError> {
@@ -23,6 +25,7 @@ pub(super) fn schema(subject: Subject) -> Result<Exit, AnyError> {
         Subject::Scenario => scenario::schema(),
         Subject::Experiment => race::schema(),
         Subject::Report => report::schema(),
+        Subject::Fees => fees::schema(),
     };
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, &schema)?;

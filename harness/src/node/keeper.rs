@@ -11,7 +11,7 @@ use jsonrpc::Client;
 use tokio::sync::oneshot;
 
 use super::arguments::node_arguments;
-use super::launcher::{COOKIE_NETWORK, CookiePipe, Launcher};
+use super::launcher::{CookiePipe, Launcher};
 use super::lodger::Lodger;
 use super::process::NodeConfig;
 use super::rpc::Rpc;
@@ -66,7 +66,7 @@ impl Keeper {
         let thread = thread::Builder::new().name(format!("node {}", config.name)).spawn(move || {
             let mut conf = Conf::default();
             conf.args = args.iter().map(String::as_str).collect();
-            conf.network = COOKIE_NETWORK;
+            conf.network = pipe.network();
             conf.staticdir = Some(datadir);
             conf.attempts = 1;
             conf.wallet = None;

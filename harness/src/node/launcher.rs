@@ -19,6 +19,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use nix::errno::Errno;
@@ -27,8 +28,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use tokio::sync::watch;
 
-/// The name of the network folder in which the crate looks for the cookie. It is none of the node's own.
-pub(super) const COOKIE_NETWORK: &str = "harness";
+/// How many cookie pipes this process has made.
+static COOKIE_PIPES: AtomicU64 = AtomicU64::new(0);
 
 /// The launcher of one start of one program, and the files through which it speaks.
 #[derive(Clone, Debug)]
@@ -136,6 +137,7 @@ impl Launcher {
 /// Where the crate `bitcoind` looks for the node's cookie.
 #[derive(Clone, Debug)]
 pub(super) struct CookiePipe {
+    network: String,
     path: PathBuf,
     node_cookie: PathBuf,
 }
@@ -143,12 +145,20 @@ pub(super) struct CookiePipe {
 impl CookiePipe {
     /// Makes the pipe for the node whose data directory is `datadir`.
     pub(super) fn new(datadir: &Path) -> io::Result<Self> {
-        let folder = datadir.join(COOKIE_NETWORK);
+        // The thread of a start that failed may still look for its own, and would take the cookie from the next one.
+        let network = format!("harness-{}", COOKIE_PIPES.fetch_add(1, Ordering::Relaxed));
+        let folder = datadir.join(&network);
         fs::create_dir_all(&folder)?;
         let path = folder.join(".cookie");
         remove_if_there(&path)?;
         make_pipe(&path)?;
-        Ok(CookiePipe { path, node_cookie: datadir.join("regtest").join(".cookie") })
+        Ok(CookiePipe { network, path, node_cookie: datadir.join("regtest").join(".cookie") })
+    }
+
+    /// The name of the network folder in which the crate looks for the cookie. It is none of the node's own, nor that of
+    /// another start.
+    pub(super) fn network(&self) -> &str {
+        &self.network
     }
 
     /// The node's own cookie.
@@ -231,6 +241,17 @@ fn quoted(text: impl AsRef<OsStr>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The port was taken, so the node starts again while the crate still waits for the first one's cookie.
+    #[test]
+    fn who_looks_for_the_cookie_of_a_failed_start_does_not_find_the_next_one_s() {
+        let datadir = tempfile::tempdir().unwrap();
+        let first = CookiePipe::new(datadir.path()).unwrap();
+        first.give_up().unwrap();
+        let second = CookiePipe::new(datadir.path()).unwrap();
+        assert!(!first.path.exists() && second.path.exists());
+        assert_eq!(second.path, datadir.path().join(second.network()).join(".cookie"));
+    }
 
     #[test]
     fn quoted_paths_are_one_word_of_the_shell() {

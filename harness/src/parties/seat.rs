@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bitcoin::{Amount, OutPoint, ScriptBuf};
-use factory_core::protocol::{Agreement, ChannelEnd, Effect, Input, Key, Member, Operator, ProtocolError, Snapshot};
+use factory_core::protocol::{
+    Agreement, ChannelEnd, Effect, Input, Key, Member, Message, Operator, ProtocolError, Snapshot,
+};
 use factory_core::tx::Complete;
 use factory_core::tx::funding::Coin;
 use factory_core::{Factory, MemberKeys, Offer, OperatorKeys, Party, TxName, Wallet};
 use rand_chacha::ChaCha20Rng;
 
-use crate::scenario::{Crash, Moment, Stored};
+use crate::scenario::{Crash, MessageKind, Moment, Stored};
 use crate::seed;
 
 /// A party and its place.
@@ -31,6 +33,15 @@ pub(super) struct Seat {
     pub(super) away: bool,
     /// Whether it has lost what it had in memory, and was not started again.
     pub(super) crashed: bool,
+}
+
+/// What comes of an input.
+#[derive(Debug)]
+pub(super) struct Reaction {
+    /// What the party wants done, in this order.
+    pub(super) effects: Vec<Effect>,
+    /// The moment at which it crashed, if it did: after all of that.
+    pub(super) crash: Option<Moment>,
 }
 
 /// What a party is made of before anything happens to it: nothing that it would have to store.
@@ -136,9 +147,67 @@ impl Seat {
         &self.payout
     }
 
-    pub(super) fn handle(&mut self, input: Input) -> Result<Vec<Effect>, ProtocolError> {
-        let random = &mut self.random;
-        either!(&mut self.machine, party => party.handle(input, random))
+    /// Takes inputs in their order, as long as it does not crash. What it stores is stored when this returns. Tells what
+    /// came of each input.
+    pub(super) fn handle(&mut self, inputs: Vec<Input>) -> Vec<Result<Reaction, ProtocolError>> {
+        let mut reactions = Vec::with_capacity(inputs.len());
+        let mut messages = Vec::new();
+        for input in inputs {
+            match (input, &self.machine, &self.store) {
+                // Steps in different channels can be taken on different cores. Whoever may crash between two of them takes
+                // them one after the other, so that each finds what was stored before.
+                (Input::Message { from, message }, Machine::Operator(_), None) => messages.push((from, message)),
+                (input, ..) => {
+                    reactions.extend(self.handle_messages(std::mem::take(&mut messages)));
+                    if self.crashed {
+                        break;
+                    }
+                    let random = &mut self.random;
+                    let effects = either!(&mut self.machine, party => party.handle(input, random));
+                    reactions.push(effects.map(|effects| self.live_through(effects)));
+                }
+            }
+        }
+        reactions.extend(self.handle_messages(messages));
+        reactions
+    }
+
+    /// The operator takes messages in, where nothing is stored.
+    fn handle_messages(&mut self, messages: Vec<(Party, Message)>) -> Vec<Result<Reaction, ProtocolError>> {
+        let Machine::Operator(operator) = &mut self.machine else { return Vec::new() };
+        let reactions = operator.handle_all(messages, &mut self.random);
+        reactions.into_iter().map(|effects| Ok(self.live_through(effects?))).collect()
+    }
+
+    /// Stores what is to be stored, and crashes where it is doomed to: nothing after that comes about.
+    fn live_through(&mut self, mut effects: Vec<Effect>) -> Reaction {
+        let mut crash = None;
+        for (index, effect) in effects.iter().enumerate() {
+            let (before, after) = match effect {
+                Effect::Send { message, .. } => {
+                    let kind = MessageKind::of(message);
+                    (Moment::BeforeSending(kind), Moment::AfterSending(kind))
+                }
+                Effect::Persist(key) => storing(*key),
+                _ => continue,
+            };
+            if self.is_doomed(before) {
+                crash = Some((before, index));
+                break;
+            }
+            if let Effect::Persist(key) = effect {
+                self.persist(*key);
+            }
+            if self.is_doomed(after) {
+                crash = Some((after, index + 1));
+                break;
+            }
+        }
+        if let Some((_, kept)) = crash {
+            effects.truncate(kept);
+            self.crash();
+        }
+        Reaction { effects, crash: crash.map(|(moment, _)| moment) }
     }
 
     pub(super) fn channel(&self, member: u32) -> Option<&ChannelEnd> {
@@ -162,7 +231,7 @@ impl Seat {
     }
 
     /// Stores a record, as it is now.
-    pub(super) fn persist(&mut self, key: Key) {
+    fn persist(&mut self, key: Key) {
         if let Some(store) = &mut self.store
             && let Some(record) = either!(&self.machine, party => party.record(key))
         {
@@ -176,7 +245,7 @@ impl Seat {
     }
 
     /// Whether the moment of a crash is there. A crash comes once.
-    pub(super) fn is_doomed(&mut self, moment: Moment) -> bool {
+    fn is_doomed(&mut self, moment: Moment) -> bool {
         let place = self.dooms.iter().position(|crash| crash.at == moment);
         place.map(|place| self.dooms.remove(place)).is_some()
     }
@@ -241,7 +310,7 @@ pub(super) fn crashing(steps: &[crate::scenario::Step]) -> BTreeSet<Party> {
 }
 
 /// The moments before and after a record is stored.
-pub(super) fn storing(key: Key) -> (Moment, Moment) {
+fn storing(key: Key) -> (Moment, Moment) {
     let record = Stored::of(key);
     (Moment::BeforeStoring(record), Moment::AfterStoring(record))
 }

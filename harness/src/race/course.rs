@@ -351,3 +351,6 @@ fn spends_funding(item: Item) -> Option<Side> {
 fn background_of(items: &[Item]) -> usize {
     items.iter().filter(|item| item.side().is_none()).count()
 }
+
+#[cfg(test)]
+mod tests;

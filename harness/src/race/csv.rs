@@ -3,6 +3,7 @@
 
 use super::report::{MinerReport, Point, RaceReport, winner};
 use super::stats::{Distribution, mean};
+use crate::csv::{Csv, number};
 
 /// A line for each trial that is kept, and the header.
 ///
@@ -40,7 +41,7 @@ pub fn trials(report: &RaceReport) -> String {
             table.line(report.axis_values(point).into_iter().chain(values).chain(miners));
         }
     }
-    table.0
+    table.text()
 }
 
 /// A line for each point, and the header.
@@ -99,7 +100,7 @@ pub fn points(report: &RaceReport) -> String {
         }));
         table.line(values);
     }
-    table.0
+    table.text()
 }
 
 /// The names of the miners of all points.
@@ -130,31 +131,6 @@ fn miner_values<const N: usize>(
         place.map_or_else(|| [const { String::new() }; N], |place| of(place, &point.miners[place]))
     });
     values.collect()
-}
-
-/// A value, or nothing.
-fn number(value: Option<impl ToString>) -> String {
-    value.map(|value| value.to_string()).unwrap_or_default()
-}
-
-/// A table that is being written.
-#[derive(Default)]
-struct Csv(String);
-
-impl Csv {
-    fn line(&mut self, values: impl IntoIterator<Item = String>) {
-        let values: Vec<String> = values.into_iter().map(quoted).collect();
-        self.0.push_str(&values.join(","));
-        self.0.push('\n');
-    }
-}
-
-/// A value as it is written: in quotes, where it has to be.
-fn quoted(value: String) -> String {
-    match value.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", value.replace('"', "\"\"")),
-        false => value,
-    }
 }
 
 #[cfg(test)]

@@ -83,3 +83,58 @@ fn per_kvb(rate: FeeRate) -> f64 {
 fn whole(rate: FeeRate, size: u64) -> Amount {
     factory_core::fee(rate, size).unwrap_or(Amount::MAX_MONEY)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::race::language::Experiment;
+
+    const DRAWN: u32 = 20_000;
+
+    /// The fees of background transactions of 500 vB with these feerates.
+    fn fees(feerates: &str, histogram: &[(u32, u64)]) -> Vec<u64> {
+        let text = format!(
+            "
+name: drawn
+nodes: {{ one: {{ kind: core-31 }} }}
+factory: {{ members: 1 }}
+publish: [{{ tx: allocation, at: one }}, {{ tx: factory-close, at: one }}]
+miners: {{ a: {{ share: 100 %, node: one }} }}
+congestion: {{ fill: 10 %, feerates: {feerates} }}
+"
+        );
+        let experiment: Experiment = serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{error}"));
+        let bins = histogram.iter().map(|(rate, count)| (FeeRate::from_sat_per_vb_u32(*rate), *count)).collect();
+        let setup = Setup::new(&experiment, bins).unwrap();
+        let mut draws = Draws::new(1, 1);
+        (0..DRAWN).map(|_| draws.background(&setup).to_sat()).collect()
+    }
+
+    /// Within four standard deviations of so many draws.
+    fn close(found: f64, expected: f64, sd: f64) {
+        let most = 4.0 * sd / f64::from(DRAWN).sqrt();
+        assert!((found - expected).abs() <= most, "found {found}, expected {expected} within {most}");
+    }
+
+    #[test]
+    fn feerates_have_the_mean_and_the_least_that_they_are_given() {
+        let fees = fees("{ exponential: { least: 2 sat/vB, mean: 5 sat/vB } }", &[]);
+        // 500 vB pay 1,000 sat at least and 1,500 sat more in the mean, cut to whole satoshi.
+        close(fees.iter().sum::<u64>() as f64 / f64::from(DRAWN), 2_499.5, 1_500.0);
+        let under_the_mean = fees.iter().filter(|fee| **fee < 2_500).count();
+        let expected: f64 = 1.0 - (-1.0_f64).exp();
+        close(under_the_mean as f64 / f64::from(DRAWN), expected, (expected * (1.0 - expected)).sqrt());
+        assert!(fees.iter().all(|fee| *fee >= 1_000));
+        assert!(self::fees("{ constant: 3 sat/vB }", &[]).iter().all(|fee| *fee == 1_500));
+    }
+
+    #[test]
+    fn bins_are_drawn_by_what_is_in_them() {
+        let fees = fees("{ histogram: none.csv }", &[(1, 1), (4, 2), (9, 1)]);
+        for (fee, expected) in [(500, 0.25_f64), (2_000, 0.5), (4_500, 0.25)] {
+            let found = fees.iter().filter(|found| **found == fee).count();
+            close(found as f64 / f64::from(DRAWN), expected, (expected * (1.0 - expected)).sqrt());
+        }
+        assert!(fees.iter().all(|fee| [500, 2_000, 4_500].contains(fee)));
+    }
+}

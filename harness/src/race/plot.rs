@@ -1,29 +1,11 @@
 //! What an experiment shows, as SVG. The same report gives the same bytes.
 
 mod axis;
-mod canvas;
 mod histogram;
 mod points;
 
-use std::io;
-
-use plotters::drawing::DrawingAreaErrorKind;
-
 use super::report::RaceReport;
-
-/// Returned when a plot cannot be drawn.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot draw a plot: {0}")]
-pub struct PlotError(#[from] DrawingAreaErrorKind<io::Error>);
-
-/// A picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plot {
-    /// What it shows, in a word that can be part of a file's name: `wins`, `margin` or `confirmation`.
-    pub name: &'static str,
-    /// The picture, as SVG.
-    pub svg: String,
-}
+pub use crate::plot::{Plot, PlotError};
 
 /// What can be drawn of an experiment.
 ///

@@ -78,9 +78,11 @@ pub struct Point {
     pub stale_blocks: u64,
     /// What the factory close is worth to a rational miner; none, if none found a block before everything was decided.
     pub margin: Option<MarginReport>,
-    /// Whether the times between blocks are distributed exponentially with their mean; none, if they are too few.
+    /// Whether the times until the first block of each trial are distributed exponentially with their mean; none, if they
+    /// are too few.
     pub arrivals: Option<Fit>,
-    /// Whether the blocks in the final chains are distributed by the miners' shares; none, if they are too few.
+    /// Whether the blocks in the final chains are distributed by the miners' shares; none, if they are too few. They need
+    /// not be where some blocks are stale.
     pub shares: Option<Fit>,
     /// In how many trials the model and the nodes disagree; none, if only one of them was asked.
     pub model_disagreements: Option<u64>,
@@ -168,7 +170,7 @@ pub struct MarginReport {
 pub struct Known<'a> {
     /// The nodes that it was measured on, by name; none, if only the model was asked.
     pub nodes: IndexMap<String, NodeVersion>,
-    /// All times between one block and the next, in milliseconds of simulated time.
+    /// The time until the first block of each trial, in milliseconds: what comes later depends on when a trial ends.
     pub gaps_ms: &'a [u64],
     /// How probable theory says it is that the factory close is confirmed, from 0 to 1.
     pub predicted: Option<f64>,

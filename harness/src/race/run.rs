@@ -8,7 +8,7 @@ use rand_core::Rng as _;
 
 use super::course::Course;
 use super::draws::Draws;
-use super::fast;
+use super::fast::{self, Prediction};
 use super::load::LoadedExperiment;
 use super::real::{RealNodes, Rejection};
 use super::record::Trial;
@@ -18,8 +18,8 @@ use crate::node::provision::{Env, Tool};
 use crate::seed;
 use crate::testbed::{Stop, locate};
 
-/// As many trials are asked what theory says of their background; more would tell nothing new.
-const PREDICTED: u64 = 400;
+/// After as many trials of the model, whoever has asked for them may do something else, such as end everything.
+const AT_ONCE: u64 = 256;
 /// More differences between the model and the nodes than these are not shown.
 const SHOWN: usize = 5;
 
@@ -32,8 +32,8 @@ pub struct Options {
     pub lanes: usize,
 }
 
-/// Makes the trials of an experiment, cell by cell. `done` is called after every trial that real nodes have made, and by the
-/// model's after all of a cell, with how many they were.
+/// Makes the trials of an experiment, cell by cell. `done` is called after every trial that real nodes have made, and after
+/// some of the model's if it alone is asked, with how many they were.
 ///
 /// # Errors
 ///
@@ -51,17 +51,26 @@ pub async fn run(
         let experiment = &cell.experiment;
         let count = options.trials.unwrap_or(experiment.trials.0.into());
         let setup = Arc::new(Setup::new(experiment, cell.histogram.clone().unwrap_or_default())?);
-        let mut by_model = fast::trials(&setup, experiment.seed, 0..count);
-        let predicted = fast::predicted(&setup, experiment.seed, count.min(PREDICTED));
+        let (mut by_model, mut prediction) = (Vec::new(), Prediction::new(&setup, experiment.seed));
+        for first in (0..count).step_by(AT_ONCE as usize) {
+            let numbers = first..count.min(first + AT_ONCE);
+            let mut trials = fast::trials(&setup, experiment.seed, numbers.clone());
+            if options.lanes == 0 {
+                // They are for the comparison with nodes, and most of what a trial takes.
+                trials.iter_mut().for_each(|trial| trial.judgements = Vec::new());
+                done(numbers.end - numbers.start);
+            }
+            by_model.extend(trials);
+            prediction.add(numbers);
+            tokio::task::yield_now().await;
+        }
+        let predicted = prediction.chance();
         let gaps_ms: Vec<u64> =
             (0..count).map(|number| Draws::new(experiment.seed, number).arrival(&setup).0).collect();
         let mut known = Known { gaps_ms: &gaps_ms, predicted, ..Known::default() };
         let mut failures = Vec::new();
         let trials = match options.lanes {
-            0 => {
-                done(count);
-                by_model
-            }
+            0 => by_model,
             lanes => {
                 let made = on_nodes(&setup, lanes, count, &env, &done).await?;
                 let differ = |(model, made): (Trial, &Made)| difference(&setup, &model, made);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::draws::Draws;
-use super::fast;
+use super::fast::{self, Prediction};
 use super::language::{Experiment, Side};
 use super::load::load;
 use super::record::Trial;
@@ -30,6 +30,12 @@ fn setup(text: &str) -> Setup {
     Setup::new(&experiment, Vec::new()).unwrap()
 }
 
+fn predicted(setup: &Setup, seed: u64, trials: u64) -> Option<f64> {
+    let mut prediction = Prediction::new(setup, seed);
+    prediction.add(0..trials);
+    prediction.chance()
+}
+
 fn wins(trials: &[Trial], side: Side) -> f64 {
     trials.iter().filter(|trial| trial.winner == Some(side)).count() as f64 / trials.len() as f64
 }
@@ -40,8 +46,8 @@ fn a_share_of_s_wins_s_of_the_races() {
     let trials = fast::trials(&setup, 1, 0..20_000);
     let rate = wins(&trials, Side::FactoryClose);
     assert!((rate - 0.3).abs() < 4.0 * (0.3 * 0.7 / 20_000.0_f64).sqrt(), "{rate}");
-    let predicted = fast::predicted(&setup, 1, 10).unwrap();
-    assert!((predicted - 0.3).abs() < 1e-9, "{predicted}");
+    let chance = predicted(&setup, 1, 10).unwrap();
+    assert!((chance - 0.3).abs() < 1e-9, "{chance}");
     let mean = trials.iter().map(|trial| trial.time_ms as f64).sum::<f64>() / 20_000.0;
     assert!((mean - 600_000.0).abs() < 4.0 * 600_000.0 / 20_000.0_f64.sqrt(), "{mean}");
     assert!(trials.iter().all(|trial| trial.blocks == 1 && trial.fees_sat.iter().sum::<u64>() == 4_008));
@@ -56,7 +62,7 @@ fn blocks_without_transactions_change_nothing_but_the_time() {
     let trials = fast::trials(&setup, 2, 0..20_000);
     let rate = wins(&trials, Side::FactoryClose);
     assert!((rate - 0.3).abs() < 4.0 * (0.3 * 0.7 / 20_000.0_f64).sqrt(), "{rate}");
-    assert!((fast::predicted(&setup, 2, 10).unwrap() - 0.3).abs() < 1e-9);
+    assert!((predicted(&setup, 2, 10).unwrap() - 0.3).abs() < 1e-9);
     let mean = trials.iter().map(|trial| trial.time_ms as f64).sum::<f64>() / 20_000.0;
     assert!((mean - 1_200_000.0).abs() < 4.0 * 1_200_000.0 / 20_000.0_f64.sqrt(), "{mean}");
 }
@@ -75,9 +81,85 @@ miners: { a: { share: 100 %, node: one } }
 ";
     let setup = setup(text);
     let expected = (-1.0_f64).exp();
-    assert!((fast::predicted(&setup, 3, 10).unwrap() - expected).abs() < 1e-9);
+    assert!((predicted(&setup, 3, 10).unwrap() - expected).abs() < 1e-9);
     let rate = wins(&fast::trials(&setup, 3, 0..20_000), Side::FactoryClose);
     assert!((rate - expected).abs() < 4.0 * (expected * (1.0 - expected) / 20_000.0).sqrt(), "{rate}");
+}
+
+/// Half of all blocks are empty, and after two of them nothing is decided any more.
+#[test]
+fn a_trial_that_is_given_up_is_nobody_s() {
+    let text =
+        TWO_SIDES.replace("70 %, node: north", "35 %, node: north").replace("30 %, node: south", "15 %, node: south")
+            + "  c: { share: 50 %, node: north, policy: empty }\nblocks: { give_up: 2 }\n";
+    let close = |setup: &Setup, expected: f64| {
+        let chance = predicted(setup, 6, 10).unwrap();
+        assert!((chance - expected).abs() < 1e-9, "{chance}, by hand {expected}");
+        let trials = fast::trials(setup, 6, 0..20_000);
+        let rate = wins(&trials, Side::FactoryClose);
+        assert!((rate - expected).abs() < 4.0 * (expected * (1.0 - expected) / 20_000.0).sqrt(), "{rate}");
+        trials
+    };
+    let trials = close(&setup(&text), 0.15 + 0.5 * 0.15);
+    let given_up: Vec<_> = trials.iter().filter(|trial| trial.winner.is_none()).collect();
+    assert!(given_up.iter().all(|trial| trial.found == [0, 0, 2] && trial.blocks == 2 && trial.decided_by.is_none()));
+    assert!(given_up.len().abs_diff(5_000) < 250, "{}", given_up.len());
+    // With a lead of 10 minutes, in which no block comes with 1/e, and one empty one with 1/(2e): the factory close then has
+    // two blocks' time or one.
+    let text = "
+name: lead
+nodes: { one: { kind: core-31 } }
+factory: { members: 20 }
+publish:
+  - { tx: allocation, at: one }
+  - { tx: factory-close, at: one, after: 10 min }
+miners:
+  a: { share: 50 %, node: one }
+  b: { share: 50 %, node: one, policy: empty }
+blocks: { give_up: 2 }
+";
+    close(&setup(text), (-1.0_f64).exp() * (0.75 + 0.5 * 0.5));
+    // One block, whichever it is.
+    close(&setup(&text.replace("give_up: 2", "give_up: 1")), (-1.0_f64).exp() * 0.5);
+    let nobody = text.replace("share: 50 %, node: one }", "share: 50 %, node: one, policy: empty }");
+    assert_eq!(predicted(&setup(&nobody), 6, 10), Some(0.0));
+}
+
+#[test]
+fn theory_says_nothing_where_a_block_changes_what_comes_after_it() {
+    for (name, set) in [("slow-blocks", "links.0.blocks=10 s"), ("partition-heals", "partitions.0.to=1 h")] {
+        assert_eq!(predicted(&of_scenarios(name, set), 1, 10), None, "{name}");
+    }
+    let congested = TWO_SIDES.to_owned() + "congestion: { fill: 1 %, feerates: { constant: 3 sat/vB } }\n";
+    assert!((predicted(&setup(&congested), 1, 10).unwrap() - 0.3).abs() < 1e-9);
+    // Until the factory close is there, three in ten blocks hold neither side, and something of the background.
+    let late = congested.replace("at: south }", "at: south, after: 1 min }");
+    assert_eq!(predicted(&setup(&late), 1, 10), None);
+}
+
+/// What is mined depends on the background of each trial, so theory has to know that of all of them.
+#[test]
+fn theory_knows_the_background_of_every_trial() {
+    let text = "
+name: a bribe against congestion
+nodes: { one: { kind: core-31 } }
+factory: { members: 20, feerate: 20 sat/vB, premium: 1 sat/vB }
+publish:
+  - { tx: allocation, at: one }
+  - { tx: closes, at: one }
+  - { tx: factory-close, at: one }
+miners: { a: { share: 100 %, node: one, policy: { bribed: { side: allocation, payment: 7_000 sat } } } }
+blocks: { max_weight: 60_000 WU }
+congestion: { fill: 100 %, feerates: { exponential: { mean: 4 sat/vB } } }
+";
+    let setup = setup(text);
+    // Each trial has one outcome, and it is known beforehand.
+    let rate = wins(&fast::trials(&setup, 1, 0..1_500), Side::FactoryClose);
+    assert!((0.4..0.7).contains(&rate), "{rate}");
+    assert!((predicted(&setup, 1, 1_500).unwrap() - rate).abs() < 1e-9);
+    let mut in_parts = Prediction::new(&setup, 1);
+    (0..3).for_each(|part| in_parts.add(part * 500..(part + 1) * 500));
+    assert_eq!(in_parts.chance(), predicted(&setup, 1, 1_500));
 }
 
 #[test]
@@ -132,8 +214,8 @@ fn the_experiments_come_out_as_worked_out_by_hand() {
     const TRIALS: u64 = 4_000;
     for (name, set, expected) in known {
         let setup = of_scenarios(name, set);
-        let predicted = fast::predicted(&setup, 1, 50).unwrap();
-        assert!((predicted - expected).abs() < 1e-9, "{name}, {set}: {predicted}, by hand {expected}");
+        let chance = predicted(&setup, 1, 50).unwrap();
+        assert!((chance - expected).abs() < 1e-9, "{name}, {set}: {chance}, by hand {expected}");
         let rate = wins(&fast::trials(&setup, 1, 0..TRIALS), Side::FactoryClose);
         let tolerance = 4.0 * (expected * (1.0 - expected) / TRIALS as f64).sqrt();
         assert!((rate - expected).abs() <= tolerance, "{name}, {set}: {rate}, by hand {expected}");

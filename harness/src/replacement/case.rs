@@ -7,7 +7,7 @@ use factory_core::replacement::{Candidate, Entry, Judgement, Mempool, Package};
 use factory_core::tx::funding::Coin;
 use factory_core::tx::{FactoryClose, channel_close, transfer};
 use factory_core::{
-    DUST_LIMIT, Factory, FeeRule, Lock, MemberKeys, MemberTerms, Offer, OperatorKeys, Signer, Terms, TxVersion, Wallet,
+    DUST_LIMIT, Factory, FeeRule, Lock, MemberKeys, MemberTerms, Offer, OperatorKeys, Terms, TxVersion, Wallet,
 };
 use rand_chacha::ChaCha20Rng;
 use secp256k1::Keypair;
@@ -16,6 +16,7 @@ use super::stage::{Stage, error};
 use crate::node::Submission;
 use crate::node::snapshot::faucet;
 use crate::seed;
+use crate::signing;
 use crate::spend::Padding;
 use crate::testbed::Stop;
 
@@ -322,12 +323,6 @@ fn leaves_dust(parent: &Transaction, tx: &Transaction) -> bool {
 /// Puts the witness of everybody's signatures into the only input.
 fn sign(random: &mut ChaCha20Rng, lock: &Lock, keys: &[&Keypair], spent: &TxOut, mut tx: Transaction) -> Transaction {
     let sighash = lock.sighash(&tx, spent);
-    let signers: Vec<_> = keys.iter().map(|key| Signer::new(random, lock, key, &sighash)).collect();
-    let nonces: Vec<_> = signers.iter().map(Signer::public).collect();
-    let session = lock.aggregate(&nonces).and_then(|nonce| lock.session(&nonce, &sighash));
-    let session = session.expect("every signer of the lock has given a nonce");
-    let shares: Vec<_> = signers.into_iter().zip(keys).map(|(signer, key)| signer.sign(lock, &session, key)).collect();
-    let signed = keys.iter().map(|key| key.public_key()).zip(&shares);
-    tx.input[0].witness = lock.assemble(&session, signed).expect("every signer of the lock has signed");
+    tx.input[0].witness = signing::witness(random, lock, keys, &sighash);
     tx
 }

@@ -14,10 +14,8 @@ impl Testbed {
         let payments = pay
             .payments(self.scenario.factory.members.0)
             .ok_or_else(|| Stop::Error(format!("{} has no channel with {}", pay.from, pay.to)))?;
-        for (from, member) in payments {
-            self.update(from, member, Change::Pay { amount: pay.amount.0 }).await?;
-        }
-        Ok(())
+        let change = Change::Pay { amount: pay.amount.0 };
+        self.update(payments.into_iter().map(|(from, member)| (from, member, change))).await
     }
 
     pub(super) async fn htlc(&mut self, htlc: &Htlc) -> Result<(), Stop> {
@@ -26,7 +24,7 @@ impl Testbed {
         let hash = hash_of(&preimage(&self.scenario, &htlc.secret));
         let height = self.network.places[self.home(from).node].chain.height();
         let expiry = height_of(height + u64::from(htlc.expiry.0))?;
-        self.update(from, member, Change::AddHtlc { amount: htlc.amount.0, hash, expiry }).await
+        self.update([(from, member, Change::AddHtlc { amount: htlc.amount.0, hash, expiry })]).await
     }
 
     /// Where the two sides do not talk any more, the claim is for the chain, and makes no state.
@@ -38,7 +36,7 @@ impl Testbed {
 
     pub(super) async fn fail(&mut self, fail: &Settle) -> Result<(), Stop> {
         let (member, id, _) = self.offered(fail)?;
-        self.update(fail.by.0, member, Change::FailHtlc { id }).await
+        self.update([(fail.by.0, member, Change::FailHtlc { id })]).await
     }
 
     /// The channel and the number of the HTLC that a step means, and the preimage.
@@ -57,19 +55,25 @@ impl Testbed {
         Ok((member, id, preimage))
     }
 
-    /// Has `by` change the state of a member's channel, and makes sure that just this came about, unless a fault that
-    /// the scenario asked for is in its way.
-    async fn update(&mut self, by: Party, member: u32, change: Change) -> Result<(), Stop> {
-        let before = self.book.channel(member).number();
-        self.command(by, Command::Update { with: other_side(by, member), change }).await?;
-        let channel = self.book.channel(member);
-        let came_about = (channel.number(), channel.last_change()) == (before + 1, Some((by, change)));
-        let crashed = [by, other_side(by, member)].into_iter().any(|side| !self.parties.is_there(side));
-        if !came_about && !crashed {
-            let state = before + 1;
-            return Err(Stop::Fail(format!(
-                "state {state} of m{member}'s channel, in which {by} {change}, did not come about"
-            )));
+    /// Has parties change the states of members' channels, each by a change in a channel of its own, and makes sure that
+    /// just this came about, unless a fault that the scenario asked for is in its way.
+    async fn update(&mut self, changes: impl IntoIterator<Item = (Party, u32, Change)>) -> Result<(), Stop> {
+        let changes: Vec<_> = changes.into_iter().collect();
+        let numbers: Vec<_> = changes.iter().map(|(_, member, _)| self.book.channel(*member).number()).collect();
+        let command = |&(by, member, change): &(Party, u32, Change)| {
+            (by, Command::Update { with: other_side(by, member), change })
+        };
+        self.commands(changes.iter().map(command).collect::<Vec<_>>()).await?;
+        for ((by, member, change), before) in changes.into_iter().zip(numbers) {
+            let channel = self.book.channel(member);
+            let came_about = (channel.number(), channel.last_change()) == (before + 1, Some((by, change)));
+            let crashed = [by, other_side(by, member)].into_iter().any(|side| !self.parties.is_there(side));
+            if !came_about && !crashed {
+                let state = before + 1;
+                return Err(Stop::Fail(format!(
+                    "state {state} of m{member}'s channel, in which {by} {change}, did not come about"
+                )));
+            }
         }
         Ok(())
     }

@@ -17,7 +17,11 @@ use crate::scenario::{Broadcast, Judgement, PerNode, SubmitPackage, Txs};
 
 impl Testbed {
     pub(super) async fn command(&mut self, party: Party, command: Command) -> Result<(), Stop> {
-        let outcome = self.parties.command(party, command)?;
+        self.commands([(party, command)]).await
+    }
+
+    pub(super) async fn commands(&mut self, commands: impl IntoIterator<Item = (Party, Command)>) -> Result<(), Stop> {
+        let outcome = self.parties.command(commands)?;
         self.settle(outcome).await
     }
 
@@ -149,7 +153,7 @@ impl Testbed {
 
     /// A party publishes a transaction, and goes on doing so until it is confirmed.
     pub(super) async fn publish(&mut self, by: Party, name: TxName) -> Result<Arc<Complete>, Stop> {
-        let mut outcome = self.parties.command(by, Command::Publish(name))?;
+        let mut outcome = self.parties.command([(by, Command::Publish(name))])?;
         let published = std::mem::take(&mut outcome.broadcasts);
         self.take_note(&outcome)?;
         match published.as_slice() {

@@ -24,7 +24,7 @@ impl Check<'_> {
             Feerates::Constant(rate) => {
                 let path = "congestion.feerates.constant";
                 self.feerate(rate.0, path, "");
-                self.tie(rate.0, path);
+                self.tie(rate.0, path, "");
             }
             Feerates::Exponential { least, mean } => {
                 let path = "congestion.feerates.exponential";
@@ -41,7 +41,10 @@ impl Check<'_> {
                     Some(Ok(bins)) => {
                         let rates = || bins.iter().map(|(rate, _)| *rate);
                         let extremes = [rates().min(), rates().max()].into_iter().flatten();
-                        extremes.for_each(|rate| self.feerate(rate, path, &format!("{name}: ")));
+                        let of = format!("{name}: ");
+                        extremes.for_each(|rate| self.feerate(rate, path, &of));
+                        // One is enough to be told of.
+                        let _ = rates().any(|rate| self.tie(rate, path, &of));
                     }
                     Some(Err(why)) => self.problem(path, why),
                     None => {}
@@ -102,8 +105,8 @@ impl Check<'_> {
         }
     }
 
-    /// What pays the same as one of the sides would come before or after it by chance.
-    fn tie(&mut self, rate: FeeRate, path: &str) {
+    /// What pays the same as one of the sides would come before or after it by chance. Whether this does.
+    fn tie(&mut self, rate: FeeRate, path: &str, of: &str) -> bool {
         let factory = &self.experiment.factory;
         let pinned = self.experiment.publish.iter().any(|publish| publish.tx == PublishedTx::Pin);
         let pin = self.experiment.pin.as_ref().filter(|_| pinned);
@@ -117,13 +120,14 @@ impl Check<'_> {
         } else if pin.is_some_and(|pin| pin.feerate.0 == rate) {
             "the pin"
         } else {
-            return;
+            return false;
         };
         let message = format!(
-            "{} is what {tied} pay{} exactly, and chance would say which is mined first: expected another feerate",
+            "{of}{} is what {tied} pay{} exactly, and chance would say which is mined first: expected another feerate",
             Rate(rate),
             if tied.contains("closes") { "" } else { "s" }
         );
         self.problem(path, message);
+        true
     }
 }

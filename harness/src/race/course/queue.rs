@@ -1,4 +1,5 @@
-//! What is to happen, in the order of time; at the same time, in the order in which it was planned.
+//! What is to happen, in the order of time; at the same time, in the order in which it was planned, and blocks are found
+//! last: what takes no time is over before.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -26,25 +27,25 @@ pub(super) enum Event {
 /// What is to happen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    order: BinaryHeap<Reverse<(u64, u64)>>,
+    order: BinaryHeap<Reverse<(u64, bool, u64)>>,
     events: BTreeMap<u64, Event>,
     planned: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, time: u64, event: Event) {
-        self.order.push(Reverse((time, self.planned)));
+        self.order.push(Reverse((time, matches!(event, Event::Found { .. }), self.planned)));
         self.events.insert(self.planned, event);
         self.planned += 1;
     }
 
     pub(super) fn pop(&mut self) -> Option<(u64, Event)> {
-        let Reverse((time, number)) = self.order.pop()?;
+        let Reverse((time, _, number)) = self.order.pop()?;
         Some((time, self.events.remove(&number)?))
     }
 
     pub(super) fn next_time(&self) -> Option<u64> {
-        self.order.peek().map(|Reverse((time, _))| *time)
+        self.order.peek().map(|Reverse((time, ..))| *time)
     }
 }
 
@@ -62,5 +63,16 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         let found = |(time, miner)| (time, Event::Found { miner });
         assert_eq!(order, [(0, 4), (3, 1), (3, 3), (5, 0), (5, 2)].map(found));
+    }
+
+    #[test]
+    fn a_block_is_found_after_everything_else_of_its_time() {
+        let mut queue = Queue::default();
+        let (found, heal) = (Event::Found { miner: 0 }, Event::Heal { number: 0 });
+        queue.push(7, found.clone());
+        queue.push(7, heal.clone());
+        queue.push(8, heal.clone());
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [(7, heal.clone()), (7, found), (8, heal)]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use factory_core::replacement::{Candidate, Entry, Mempool, Policy};
+use factory_core::replacement::{Candidate, Entry, Mempool, Policy, Quality, RelayRate};
 
 use crate::race::item::{Facts, Item, Sides};
 use crate::race::language::Side;
@@ -50,7 +50,23 @@ pub(crate) struct Judge {
     policies: Vec<Policy>,
     /// For each node the first with the same policy.
     alike: Vec<usize>,
-    known: HashMap<(usize, Held, Confirmed, Class), Verdict>,
+    known: HashMap<(usize, Held, Confirmed, Class, Comes), Verdict>,
+}
+
+/// Where a transaction comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Comes {
+    /// Somebody sent it.
+    New,
+    /// It was in a block that the node has left.
+    Back,
+}
+
+/// The rules for what comes back from a block that the node has left (`bypass_limits` in `validation.cpp`): there is no least
+/// feerate, and from Core 30 on version 3 has no topology.
+fn lenient(policy: &Policy) -> Policy {
+    let truc = policy.truc && policy.quality == Quality::AboveConflicts { cut: true };
+    Policy { relay_minimum: RelayRate(0), mempool_minimum: RelayRate(0), truc, ..policy.clone() }
 }
 
 impl Held {
@@ -98,12 +114,23 @@ impl Judge {
     }
 
     /// What a node says to a transaction that it does not have.
-    pub(crate) fn judge(&mut self, node: usize, held: &[Item], confirmed: Confirmed, item: Item) -> Verdict {
-        let key = (self.alike[node], Held::of(held), confirmed, Class::of(item));
+    pub(crate) fn judge(
+        &mut self,
+        node: usize,
+        held: &[Item],
+        confirmed: Confirmed,
+        item: Item,
+        comes: Comes,
+    ) -> Verdict {
+        let key = (self.alike[node], Held::of(held), confirmed, Class::of(item), comes);
         if let Some(verdict) = self.known.get(&key) {
             return *verdict;
         }
-        let verdict = self.work_out(&self.policies[key.0], held, confirmed, item);
+        let policy = &self.policies[key.0];
+        let verdict = match comes {
+            Comes::New => self.work_out(policy, held, confirmed, item),
+            Comes::Back => self.work_out(&lenient(policy), held, confirmed, item),
+        };
         self.known.insert(key, verdict);
         verdict
     }
@@ -172,7 +199,7 @@ mod tests {
     }
 
     fn judge(policy: Policy, held: &[Item], item: Item) -> Verdict {
-        Judge::new(sides(), vec![policy]).judge(0, held, Confirmed::default(), item)
+        Judge::new(sides(), vec![policy]).judge(0, held, Confirmed::default(), item, Comes::New)
     }
 
     fn with_closes(count: u32) -> Vec<Item> {
@@ -199,14 +226,38 @@ mod tests {
         assert!(judge(Policy::CORE_31, &with_closes(1), Item::Pin).accepted);
         let mut judge = Judge::new(sides(), vec![Policy::CORE_31]);
         let confirmed = Confirmed { spender: Some(Side::Allocation), first_close: false };
-        assert!(judge.judge(0, &[], confirmed, Item::Close(3)).accepted);
-        assert!(!judge.judge(0, &[], confirmed, Item::FactoryClose).accepted);
-        assert!(!judge.judge(0, &[], confirmed, Item::Pin).accepted);
+        assert!(judge.judge(0, &[], confirmed, Item::Close(3), Comes::New).accepted);
+        assert!(!judge.judge(0, &[], confirmed, Item::FactoryClose, Comes::New).accepted);
+        assert!(!judge.judge(0, &[], confirmed, Item::Pin, Comes::New).accepted);
     }
 
     #[test]
     fn the_allocation_does_not_come_back_against_the_factory_close() {
         assert!(!judge(Policy::CORE_29, &[Item::FactoryClose], Item::Allocation).accepted);
         assert!(!judge(Policy::CORE_31, &[Item::FactoryClose], Item::Allocation).accepted);
+    }
+
+    /// As mempool_truc.py of Core 30 has it (test_truc_reorg), and `validation.cpp` of each.
+    #[test]
+    fn what_comes_back_from_a_block_is_held_to_less() {
+        let held = with_closes(1);
+        for (policy, comes, accepted) in [
+            (Policy::CORE_31, Comes::New, false),
+            (Policy::CORE_31, Comes::Back, true),
+            (Policy::CORE_30, Comes::New, false),
+            (Policy::CORE_30, Comes::Back, true),
+            (Policy::CORE_29, Comes::Back, false),
+            (Policy::KNOTS_29, Comes::New, true),
+        ] {
+            let mut judge = Judge::new(Sides { version: 3, ..sides() }, vec![policy.clone()]);
+            let verdict = judge.judge(0, &held, Confirmed::default(), Item::Close(1), comes);
+            assert_eq!(verdict.accepted, accepted, "{policy:?} {comes:?}");
+        }
+        let dear = Policy { relay_minimum: RelayRate(2_000), mempool_minimum: RelayRate(2_000), ..Policy::CORE_31 };
+        let mut judge = Judge::new(sides(), vec![dear]);
+        for (comes, accepted) in [(Comes::New, false), (Comes::Back, true), (Comes::New, false)] {
+            let verdict = judge.judge(0, &[], Confirmed::default(), Item::Allocation, comes);
+            assert_eq!(verdict.accepted, accepted, "{comes:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use super::item::{Facts, Item};
 use super::nodes::{BlockId, Nodes};
 use super::setup::Setup;
-use mempool::{Confirmed, Judge};
+use mempool::{Comes, Confirmed, Judge};
 use template::{Assembly, Waiting};
 
 /// The nodes of an experiment, without any node.
@@ -91,7 +91,7 @@ impl ModelNodes<'_> {
         self.branch(tip).flat_map(|block| self.blocks[block.0].items.iter().copied()).collect()
     }
 
-    fn offer_one(&mut self, node: usize, confirmed: &HashSet<Item>, item: Item) -> bool {
+    fn offer_one(&mut self, node: usize, confirmed: &HashSet<Item>, item: Item, comes: Comes) -> bool {
         if confirmed.contains(&item) {
             return false;
         }
@@ -107,7 +107,7 @@ impl ModelNodes<'_> {
         if place.held.contains(&item) {
             return true;
         }
-        let verdict = self.judge.judge(node, &place.held, Confirmed::of(confirmed), item);
+        let verdict = self.judge.judge(node, &place.held, Confirmed::of(confirmed), item, comes);
         if verdict.accepted {
             if verdict.replaces {
                 place.held.retain(|other| other.side() == item.side());
@@ -135,8 +135,17 @@ impl ModelNodes<'_> {
         place.tip = tip;
         place.background.retain(|(item, _)| !new.contains(item));
         place.held.retain(|item| !new.contains(item) && spender.is_none_or(|side| item.side() == Some(side)));
+        // What comes back is judged without what is there, which nodes connect with it only afterwards; and what spends from
+        // something that does not come back goes.
+        let stayed = std::mem::take(&mut place.held);
         for item in back {
-            self.offer_one(node, &new, item);
+            self.offer_one(node, &new, item, Comes::Back);
+        }
+        let held = &mut self.nodes[node].held;
+        for item in stayed {
+            if item.parent().is_none_or(|parent| new.contains(&parent) || held.contains(&parent)) {
+                held.push(item);
+            }
         }
     }
 }
@@ -151,7 +160,7 @@ impl Nodes for ModelNodes<'_> {
 
     async fn offer(&mut self, node: usize, _: u64, items: &[Item]) -> Result<Vec<bool>, Infallible> {
         let confirmed = self.confirmed(self.nodes[node].tip);
-        Ok(items.iter().map(|&item| self.offer_one(node, &confirmed, item)).collect())
+        Ok(items.iter().map(|&item| self.offer_one(node, &confirmed, item, Comes::New)).collect())
     }
 
     async fn holds(&mut self, node: usize) -> Result<Vec<Item>, Infallible> {

@@ -8,6 +8,11 @@ use factory_core::replacement::{Quality, RelayRate};
 use crate::race::item::{Facts, Item};
 use crate::race::setup::RESERVED;
 
+/// After more failures than these on end a node gives up, if the block is almost full.
+const MOST_FAILURES: u32 = 1_000;
+/// A block with less room than this is almost full.
+const ALMOST_FULL: u64 = 4_000;
+
 /// How a node fills a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Assembly {
@@ -82,8 +87,14 @@ impl Assembly {
         }
     }
 
+    /// Whether nothing more is tried after so many failures on end, with this weight in the block.
+    fn gives_up(&self, failures: u32, weight: u64) -> bool {
+        failures > MOST_FAILURES && weight + ALMOST_FULL > self.max_weight.to_wu()
+    }
+
     fn by_chunks(&self, chunks: &[Chunk], background: &[(Item, Facts)]) -> Vec<Item> {
         let (mut weight, mut block, mut left_out) = (RESERVED.to_wu(), Vec::new(), Vec::new());
+        let mut failures = 0;
         let (mut chunks, mut background) = (chunks.iter().peekable(), background.iter().peekable());
         loop {
             let chunk = match (chunks.peek(), background.peek()) {
@@ -108,8 +119,13 @@ impl Assembly {
             }
             if weight + sum.weight >= self.max_weight.to_wu() {
                 left_out.extend(chunk.map(|chunk| chunk.cluster));
+                failures += 1;
+                if self.gives_up(failures, weight) {
+                    return block;
+                }
                 continue;
             }
+            failures = 0;
             weight += sum.weight;
             block.extend_from_slice(items);
         }
@@ -125,7 +141,7 @@ impl Assembly {
         }
         let mut open = vec![Open::Yes; factory.len()];
         let mut background = background.iter().peekable();
-        let (mut weight, mut block) = (RESERVED.to_wu(), Vec::new());
+        let (mut weight, mut block, mut failures) = (RESERVED.to_wu(), Vec::new(), 0);
         loop {
             // What counts is the lower of the own feerate and that with all ancestors which are not in the block yet.
             let score = |place: usize| {
@@ -150,6 +166,10 @@ impl Assembly {
             }
             // Packages are counted by their virtual size, rounded up for each transaction.
             let fits = weight + 4 * package.vsize < self.max_weight.to_wu();
+            failures = if fits { 0 } else { failures + 1 };
+            if self.gives_up(failures, weight) {
+                return block;
+            }
             let Some(place) = best else {
                 let (item, facts) = background.next().copied().unwrap_or_else(|| unreachable!("it was just seen"));
                 if fits {
@@ -316,6 +336,56 @@ mod tests {
         let background = background(&[(900, 300)]);
         assert_eq!(assembly(false, 450).block(&side, &background), [Background(0), Allocation]);
         assert_eq!(assembly(false, 550).block(&side, &background), [Background(0), Allocation, Close(0)]);
+    }
+
+    #[test]
+    fn after_a_thousand_failures_an_almost_full_block_is_left_as_it_is() {
+        // One of these fits, and leaves room for the allocation alone, which pays less than all of them.
+        let side = side((100, 100), &[], None);
+        for (by_chunks, room, waiting, taken) in [
+            (true, 999, 1_001, 2),
+            (true, 999, 1_002, 1),
+            (false, 999, 1_001, 2),
+            (false, 999, 1_002, 1),
+            // With more room than 1,000 vB a node goes on trying.
+            (true, 2_099, 1_500, 2),
+            (false, 2_099, 1_500, 2),
+        ] {
+            let size = if room > 1_000 { 1_099 } else { 800 };
+            let background = background(&vec![(2 * size, size); waiting]);
+            let block = assembly(by_chunks, room).block(&side, &background);
+            assert_eq!(block.len(), taken, "{by_chunks} {room} {waiting}");
+        }
+    }
+
+    #[test]
+    fn what_fits_after_failures_begins_their_count_anew() {
+        // Six hundred at 3 sat/vB do not fit, the allocation does, six hundred more at 2 sat/vB do not, and the close does.
+        let side = side((250, 100), &[(100, 100)], None);
+        let mut waiting = vec![(3_200, 800)];
+        waiting.extend([(2_400, 800); 600]);
+        waiting.extend([(1_600, 800); 600]);
+        for by_chunks in [true, false] {
+            let block = assembly(by_chunks, 1_000).block(&side, &background(&waiting));
+            assert_eq!(block, [Background(0), Allocation, Close(0)], "{by_chunks}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_never_full_to_the_last_unit_and_sizes_are_rounded_up() {
+        for by_chunks in [true, false] {
+            let mut assembly = assembly(by_chunks, 400);
+            assert_eq!(assembly.block(&side((400, 400), &[], None), &[]), [Allocation]);
+            assembly.max_weight = Weight::from_wu(8_000 + 4 * 400);
+            assert_eq!(assembly.block(&side((400, 400), &[], None), &[]), []);
+            assert_eq!(assembly.block(&[], &background(&[(400, 400)])), []);
+            // 401 WU are 101 vB.
+            for (fee, taken) in [(100, 0), (101, 1)] {
+                let facts = Facts { fee: Amount::from_sat(fee), weight: Weight::from_wu(401) };
+                let one = Waiting { item: Allocation, facts, parent: None };
+                assert_eq!(assembly.block(&[one], &[]).len(), taken, "{by_chunks} {fee}");
+            }
+        }
     }
 
     #[test]

@@ -4,9 +4,9 @@ use plotters::prelude::{Color as _, Rectangle};
 
 use super::super::language::Side;
 use super::super::report::{Point, RaceReport};
-use super::PlotError;
-use super::canvas::{self, COLOURS, Frame, Key, Mark};
 use super::points::subtitle;
+use crate::plot::PlotError;
+use crate::plot::canvas::{self, COLOURS, Frame, Key, Mark};
 
 /// How many bins there are at most.
 const MOST_BINS: f64 = 30.0;

@@ -1,15 +1,10 @@
 //! Plots over the first axis of a matrix.
 
 use super::super::report::{Point, RaceReport};
-use super::PlotError;
 use super::axis::{Axis, Series};
-use super::canvas::{self, COLOURS, Frame, GREY, Key, Mark};
+use crate::plot::PlotError;
+use crate::plot::canvas::{self, COLOURS, Frame, GREY, Key, Mark};
 use crate::report::grouped;
-
-/// How far the marks of different series are apart at most, where their values of x are the same, in pixels.
-const BESIDE: i32 = 10;
-/// How far the marks of all series are apart at most, in pixels.
-const ALL_BESIDE: i32 = 40;
 
 /// What of a point is drawn.
 struct Shown {
@@ -96,9 +91,7 @@ impl Overlay {
             }
             for (number, series) in all_series.iter().enumerate() {
                 let colour = COLOURS[number % COLOURS.len()];
-                let count = all_series.len() as i32;
-                let apart = BESIDE.min(ALL_BESIDE / count).max(1);
-                let beside = number as i32 * apart - (count - 1) * apart / 2;
+                let beside = canvas::beside(number, all_series.len());
                 let known =
                     series.points.iter().filter_map(|&point| Some((axis.places[point], shown[point].as_ref()?)));
                 let beside = |(x, y)| (x + beside, y);

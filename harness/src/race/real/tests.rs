@@ -1,6 +1,8 @@
 use super::*;
 use crate::node::Kind;
 use crate::race::Side;
+use crate::race::model::Model;
+use crate::race::setup::Setup;
 
 /// Two nodes of a kind, a factory, and no more than 60,000 WU in a block.
 fn experiment(kind: Kind, more: &str) -> Experiment {
@@ -189,6 +191,50 @@ async fn wrong_blocks(kind: Kind) {
     assert_eq!(error, "there is no close m20 in this trial");
 }
 
+/// What there is to say of a node that goes over to a longer branch: whether it took a close before, what it holds and would
+/// mine after, and whether it takes the factory close then.
+async fn goes_over<N: Nodes>(nodes: &mut N) -> Result<(bool, Vec<Item>, Vec<Item>, bool), N::Error> {
+    let mut confirmed = allocation_side(20);
+    confirmed.truncate(5);
+    // None of it has been in a mempool.
+    nodes.mine(0, 1_000, &confirmed, 0).await?;
+    let waits = nodes.offer(0, 2_000, &[Item::Close(7)]).await?[0];
+    for time in [3_000, 4_000] {
+        let block = nodes.mine(1, time, &[], 0).await?;
+        nodes.deliver(0, block).await?;
+    }
+    assert_eq!((nodes.tip(0).await?, nodes.tip(1).await?), (BlockId(3), BlockId(3)));
+    let (mut held, mut mined) = (nodes.holds(0).await?, nodes.template(0, 5_000).await?);
+    held.sort_unstable();
+    mined.sort_unstable();
+    Ok((waits, held, mined, nodes.offer(0, 6_000, &[Item::FactoryClose]).await?[0]))
+}
+
+/// What comes back from a block is held to less than what is new, and the model knows to how much.
+async fn longer_branches(kind: Kind) {
+    // Before Core 30 version 3 allows the allocation no second child then, either.
+    let strict = matches!(kind, Kind::Core28 | Kind::Core29);
+    let dear = "-minrelaytxfee=0.00005";
+    for (version, args, kept) in [
+        (2, &[][..], 6),
+        (3, &[], if strict { 3 } else { 6 }),
+        (2, &[dear], 5),
+        (3, &[dear, "-blockmintxfee=0.00000001"], if strict { 2 } else { 5 }),
+    ] {
+        let mut experiment = experiment(kind, "");
+        experiment.factory.version.0 = version;
+        experiment.nodes[0].args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let Some(mut nodes) = start(&experiment).await else { return };
+        nodes.begin(1).await.unwrap();
+        let found = goes_over(&mut nodes).await.unwrap();
+        let setup = Setup::new(&experiment, Vec::new()).unwrap();
+        let mut model = Model::new(&setup);
+        let Ok(expected) = goes_over(&mut model.begin(&setup)).await;
+        assert_eq!(found, expected, "version {version}, {args:?}: {:?}", nodes.rejections());
+        assert_eq!(found.1.len(), kept, "version {version}, {args:?}: {found:?}");
+    }
+}
+
 /// When all coins are spent, those that are confirmed for all nodes are spent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn coins_come_back() {
@@ -274,4 +320,4 @@ macro_rules! on_every_kind {
     )*};
 }
 
-on_every_kind!(trials, fresh_templates, full_blocks, wrong_blocks);
+on_every_kind!(trials, fresh_templates, full_blocks, wrong_blocks, longer_branches);

@@ -13,7 +13,7 @@ use plotters::style::{IntoFont as _, TextStyle};
 use super::PlotError;
 
 /// Colours that people tell apart however they see colours (Okabe and Ito 2008).
-pub(super) const COLOURS: [RGBColor; 7] = [
+pub(crate) const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -23,7 +23,7 @@ pub(super) const COLOURS: [RGBColor; 7] = [
     BLACK,
 ];
 /// The colour of what is beside the data.
-pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
+pub(crate) const GREY: RGBColor = RGBColor(110, 110, 110);
 
 const WIDTH: u32 = 760;
 const PLOT_HEIGHT: u32 = 380;
@@ -35,40 +35,40 @@ const LABEL_LEFT: u32 = 76;
 const LETTER: i32 = 8;
 
 /// Where one draws, in pixels.
-pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// A place in pixels.
-pub(super) type Pixel = (i32, i32);
+pub(crate) type Pixel = (i32, i32);
 
 /// Everything around the data.
-pub(super) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     /// What the plot shows.
-    pub(super) title: &'a str,
+    pub(crate) title: &'a str,
     /// Of what.
-    pub(super) subtitle: &'a str,
+    pub(crate) subtitle: &'a str,
     /// What goes to the right.
-    pub(super) x_title: &'a str,
+    pub(crate) x_title: &'a str,
     /// What goes up.
-    pub(super) y_title: &'a str,
-    pub(super) x: Range<f64>,
-    pub(super) y: Range<f64>,
+    pub(crate) y_title: &'a str,
+    pub(crate) x: Range<f64>,
+    pub(crate) y: Range<f64>,
     /// What the values 0, 1, 2, … of x are called, if they are no numbers.
-    pub(super) names: Option<&'a [String]>,
+    pub(crate) names: Option<&'a [String]>,
     /// How a value of y is written.
-    pub(super) y_label: &'a dyn Fn(f64) -> String,
+    pub(crate) y_label: &'a dyn Fn(f64) -> String,
     /// What the marks mean.
-    pub(super) keys: &'a [Key],
+    pub(crate) keys: &'a [Key],
 }
 
 /// What a mark means.
-pub(super) struct Key {
-    pub(super) mark: Mark,
-    pub(super) colour: RGBColor,
-    pub(super) label: String,
+pub(crate) struct Key {
+    pub(crate) mark: Mark,
+    pub(crate) colour: RGBColor,
+    pub(crate) label: String,
 }
 
 /// How something is drawn.
 #[derive(Clone, Copy)]
-pub(super) enum Mark {
+pub(crate) enum Mark {
     /// A value with the interval it lies in; each number is another shape.
     Value(usize),
     /// A line.
@@ -79,7 +79,7 @@ pub(super) enum Mark {
 
 impl Frame<'_> {
     /// The plot, as SVG. `data` draws the data, and is told where a pair of values lies.
-    pub(super) fn draw(
+    pub(crate) fn draw(
         &self,
         data: impl FnOnce(&Area<'_>, &dyn Fn(f64, f64) -> Pixel) -> Result<(), PlotError>,
     ) -> Result<String, PlotError> {
@@ -172,7 +172,7 @@ fn ticks(range: &Range<f64>, most: usize) -> Vec<f64> {
 }
 
 /// A number, without the digits that are there because of rounding.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let rounded = (value * 1e6).round() / 1e6;
     match rounded.fract() == 0.0 && rounded.abs() >= 1_000.0 {
         true => format!("{}{}", if rounded < 0.0 { "-" } else { "" }, crate::report::grouped(rounded.abs() as u64)),
@@ -226,14 +226,26 @@ impl Key {
     }
 }
 
-/// Draws a line of what theory says.
-pub(super) fn line(area: &Area<'_>, colour: RGBColor, through: Vec<Pixel>) -> Result<(), PlotError> {
+/// How far to the right of its place a mark of this series stands, in pixels, so that those of the others are seen where
+/// their values are the same.
+pub(crate) fn beside(series: usize, count: usize) -> i32 {
+    /// How far the marks of two series are apart at most.
+    const BESIDE: i32 = 10;
+    /// How far those of all series are apart at most.
+    const ALL_BESIDE: i32 = 40;
+    let (series, count) = (series as i32, count as i32);
+    let apart = BESIDE.min(ALL_BESIDE / count.max(1)).max(1);
+    series * apart - (count - 1) * apart / 2
+}
+
+/// Draws a line, such as what theory says.
+pub(crate) fn line(area: &Area<'_>, colour: RGBColor, through: Vec<Pixel>) -> Result<(), PlotError> {
     let style = ShapeStyle { color: colour.mix(0.7), filled: false, stroke_width: 2 };
     Ok(area.draw(&PathElement::new(through, style))?)
 }
 
 /// Draws a value at the middle one of three heights, and its interval between the other two.
-pub(super) fn value(
+pub(crate) fn value(
     area: &Area<'_>,
     shape: usize,
     colour: RGBColor,

@@ -57,7 +57,7 @@ impl Keeper {
         datadir: &Path,
     ) -> io::Result<(Self, oneshot::Receiver<Result<Started, String>>)> {
         let mut args = node_arguments(config.time, config.listen);
-        args.push(cookie.startup_argument());
+        args.push(cookie.startup_argument(&launcher));
         args.extend(config.args.iter().cloned());
         let (orders, inbox) = mpsc::channel::<Order>();
         let (tell, ready) = oneshot::channel();

@@ -166,10 +166,16 @@ impl CookiePipe {
         &self.node_cookie
     }
 
-    /// The argument by which the node hands its own cookie to the crate once it has started.
-    pub(super) fn startup_argument(&self) -> String {
-        // Where nobody reads the pipe any more, writing blocks: it ends with the node.
-        let hand_over = format!("cat {} > {}", quoted(&self.node_cookie), quoted(&self.path));
+    /// The argument by which the node, which `launcher` has started, hands its own cookie to the crate once it has started.
+    pub(super) fn startup_argument(&self, launcher: &Launcher) -> String {
+        // Where nobody reads the pipe any more, writing blocks: it ends with the node. If the node ended before the kernel
+        // was told to see to that, its number is not the parent's any more.
+        let hand_over = format!(
+            "read -r node < {} && [ $PPID = $node ] && exec cat {} > {}",
+            quoted(launcher.pid_file()),
+            quoted(&self.node_cookie),
+            quoted(&self.path)
+        );
         format!("-startupnotify=exec setpriv --pdeathsig KILL sh -c {}", quoted(hand_over))
     }
 

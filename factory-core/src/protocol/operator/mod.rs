@@ -165,38 +165,35 @@ impl Operator {
         messages: impl IntoIterator<Item = (Party, Message)>,
         rng: &mut dyn CryptoRng,
     ) -> Vec<Result<Vec<Effect>, ProtocolError>> {
-        let mut results = Vec::new();
+        let messages = messages.into_iter();
+        let mut results = Vec::with_capacity(messages.size_hint().0);
         let mut batch: Vec<(u32, Exchange)> = Vec::new();
         let mut in_batch = BTreeSet::new();
         for (from, message) in messages {
-            let step = self.channel_step(from, message);
-            if step.as_ref().map_or(true, |(member, _)| in_batch.contains(member)) {
+            let member = self.channel_of(from, &message);
+            if !batch.is_empty() && member.is_none_or(|member| in_batch.contains(&member)) {
                 results.extend(self.handle_batch(std::mem::take(&mut batch), rng));
                 in_batch.clear();
             }
-            match step {
-                Ok((member, exchange)) => {
+            match (member, message) {
+                (Some(member), Message::About { body: Body::Channel(exchange), .. }) => {
                     in_batch.insert(member);
                     batch.push((member, exchange));
                 }
-                Err(message) => results.push(self.handle(Input::Message { from, message: *message }, rng)),
+                (_, message) => results.push(self.handle(Input::Message { from, message }, rng)),
             }
         }
         results.extend(self.handle_batch(batch, rng));
         results
     }
 
-    /// The step in a member's channel that a message is, or the message if it is none, or not for this factory.
-    fn channel_step(&self, from: Party, message: Message) -> Result<(u32, Exchange), Box<Message>> {
-        let known = self.stake.as_ref().map(|stake| stake.factory.digest());
-        match (from, message) {
-            (Party::Member(member), Message::About { factory, body: Body::Channel(exchange) })
-                if Some(factory) == known && (member as usize) < self.capacities.len() =>
-            {
-                Ok((member, exchange))
-            }
-            (_, message) => Err(Box::new(message)),
-        }
+    /// In whose channel a message takes a step; nobody's, if it takes none, or is not for this factory.
+    fn channel_of(&self, from: Party, message: &Message) -> Option<u32> {
+        let (Party::Member(member), Message::About { factory, body: Body::Channel(_) }) = (from, message) else {
+            return None;
+        };
+        let known = self.stake.as_ref()?.factory.digest();
+        (*factory == known && (member as usize) < self.capacities.len()).then_some(member)
     }
 
     /// Takes a step in each of several channels, no two of them the same.

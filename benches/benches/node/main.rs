@@ -78,7 +78,8 @@ impl Stage {
 
     /// What the harness tells a node, but where its files and its port are, and what is to happen once it runs.
     fn arguments(&self) -> Vec<String> {
-        let node = self.start(&self.datadir());
+        let datadir = self.datadir();
+        let node = self.start(&datadir);
         let pid = node.pid().expect("it runs");
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).expect("the kernel tells about its processes");
         let words = line.split(|byte| *byte == 0).skip(1).map(|word| String::from_utf8_lossy(word).into_owned());

@@ -82,6 +82,7 @@ pub(crate) fn can_reach_engines() -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::process::ExitStatusExt as _;
     use std::path::PathBuf;
     use std::thread;
     use std::time::{Duration, Instant};
@@ -160,17 +161,17 @@ mod tests {
     fn a_folder_stays_for_as_long_as_a_process_of_the_run_lives() {
         let base = tempfile::tempdir().unwrap();
         let dir = run_in(base.path());
+        let gone = base.path().join("gone");
+        // It looks for its folder for as long as it lives, and nobody ends it but the reaper, who waits for a while.
         let mut node = Command::new("sh")
-            .args(["-c", "while :; do sleep 0.05; done", &format!("{}/node", dir.display())])
+            .args(["-c", r#"while :; do [ -d "$0" ] || : > "$1"; sleep 0.02; done"#])
+            .args([&dir.join("node"), &gone])
             .spawn()
             .unwrap();
         drop(Reaper::for_run(&dir, "test").unwrap());
-        // It looks through a grep of its own.
-        assert!(becomes(|| processes_of(&dir, "environ").len() > 1));
-        assert!(dir.exists());
-        node.kill().unwrap();
-        node.wait().unwrap();
+        assert_eq!(node.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
         assert!(becomes(|| !dir.exists()));
+        assert!(!gone.exists(), "the folder was gone while a process of the run lived");
     }
 
     #[test]

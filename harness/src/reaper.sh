@@ -18,9 +18,12 @@ fi
 [ -d "$dir" ] || exit 0
 
 # The kernel ends the run's processes, which takes it a moment. They name the folder in their command lines. What it does
-# not end in time is ended here.
+# not end in time is ended here. What grep finds counts, not how it ends: some other process always goes meanwhile, and that
+# is an error to it.
 tries=100
-while [ "$tries" -gt 0 ] && left=$(printf '%s\n' "$dir/" | grep -lsFf - /proc/[0-9]*/cmdline); do
+while [ "$tries" -gt 0 ]; do
+    left=$(printf '%s\n' "$dir/" | grep -lsFf - /proc/[0-9]*/cmdline)
+    [ -n "$left" ] || break
     tries=$((tries - 1))
     if [ "$tries" -lt 80 ]; then
         for process in $left; do

@@ -169,6 +169,9 @@ mod tests {
             .spawn()
             .unwrap();
         drop(Reaper::for_run(&dir, "test").unwrap());
+        let ended = becomes(|| node.try_wait().unwrap().is_some());
+        node.kill().unwrap();
+        assert!(ended, "the reaper has not ended the process");
         assert_eq!(node.wait().unwrap().signal(), Some(Signal::SIGKILL as i32));
         assert!(becomes(|| !dir.exists()));
         assert!(!gone.exists(), "the folder was gone while a process of the run lived");

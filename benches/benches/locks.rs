@@ -49,7 +49,7 @@ fn sign(lock: &Lock, keys: &[Keypair], public: &[PublicKey], rng: &mut ChaCha20R
     let aggregate = lock.aggregate(&nonces).expect("they are this lock's");
     let session = lock.session(&aggregate, &MESSAGE).expect("it is this lock's");
     let shares: Vec<_> = signers.into_iter().zip(keys).map(|(signer, key)| signer.sign(lock, &session, key)).collect();
-    lock.assemble(&session, public.iter().copied().zip(&shares)).expect("every share is there")
+    lock.assemble(&session, public.iter().zip(&shares)).expect("every share is there")
 }
 
 criterion_group!(name = benches; config = common::settings(); targets = locks);

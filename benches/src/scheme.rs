@@ -122,7 +122,7 @@ impl Scheme for Ours {
     }
 
     fn finish(&self, lock: &Lock, session: &Session, shares: &[Share]) -> Option<[u8; 64]> {
-        let witness = lock.assemble(session, self.public.iter().copied().zip(shares)).ok()?;
+        let witness = lock.assemble(session, self.public.iter().zip(shares)).ok()?;
         lock.verify(&MESSAGE, &witness).then(|| witness[0].try_into().expect("it is a signature"))
     }
 

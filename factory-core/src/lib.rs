@@ -25,6 +25,7 @@
 //! parties come to sign them.
 
 mod channel;
+mod cores;
 mod encoding;
 mod factory;
 mod fee;

@@ -9,6 +9,7 @@ use bitcoin::{Amount, FeeRate, TxOut, Weight};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::ChannelRules;
+use crate::cores;
 use crate::fee::{FeeRule, FeeRuleError, fee};
 use crate::keys::{MemberPublic, OperatorPublic};
 use crate::lock::{Lock, LockError, LockKind};
@@ -286,12 +287,16 @@ impl Terms {
         check_parties(&operator, &members)?;
 
         let kind = offer.lock;
-        let everybody = members.iter().map(|member| &member.public.factory).chain([&operator.factory]);
-        let factory_lock = Lock::new(kind, everybody)?;
-        let channel_locks = members
-            .iter()
-            .map(|member| Lock::new(kind, [&operator.channel, &member.public.channel]))
-            .collect::<Result<_, _>>()?;
+        let everybody = || members.iter().map(|member| &member.public.factory).chain([&operator.factory]);
+        // The first is that of the factory, which takes half as long as all others together.
+        let of = [None].into_iter().chain(members.iter().map(Some)).collect();
+        let mut locks = cores::map(of, |member| match member {
+            None => Lock::new(kind, everybody()),
+            Some(member) => Lock::new(kind, [&operator.channel, &member.public.channel]),
+        })
+        .into_iter();
+        let factory_lock = locks.next().expect("one more than there are members")?;
+        let channel_locks = locks.collect::<Result<_, _>>()?;
         Ok(Terms { offer, operator, members, factory_lock, channel_locks, budget })
     }
 

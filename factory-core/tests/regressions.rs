@@ -153,14 +153,11 @@ fn a_proposal_on_top_of_the_highest_number_is_refused() {
     let (_, message) = pair.under_way.pop_front().unwrap();
     // The member has signed state 1, and does not hold it: it compares the next proposal's number with that.
     pair.deliver(M0, message.clone()).unwrap();
-    let Message::About { factory, body: Body::Channel(Exchange::Propose { attempt, content, proposed, nonce }) } =
-        message
-    else {
-        panic!("expected a proposal")
-    };
+    let Message::About { factory, body: Body::Channel(exchange) } = message else { panic!("expected an exchange") };
+    let Exchange::Propose { attempt, content, proposed, nonce } = *exchange else { panic!("expected a proposal") };
     let Content::State { change, .. } = content else { panic!("expected a state") };
     let content = Content::State { base: u32::MAX, change };
-    let body = Body::Channel(Exchange::Propose { attempt: attempt + 1, content, proposed, nonce });
+    let body = Body::Channel(Box::new(Exchange::Propose { attempt: attempt + 1, content, proposed, nonce }));
     let before = format!("{:?}", pair.member);
     pair.deliver(M0, Message::About { factory, body }).unwrap_err();
     assert_eq!(format!("{:?}", pair.member), before);

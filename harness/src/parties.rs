@@ -19,7 +19,7 @@ use links::Links;
 use seat::{Reaction, Seat};
 pub(crate) use seat::{member_keys, operator_keys, payout_wallet};
 
-/// In a round with fewer busy parties than this, they take turns.
+/// In a round with fewer busy parties than this, they take turns on one core.
 const FEW: usize = 8;
 
 /// All parties of one factory. Messages arrive in the order in which they were sent, so that a run can be reproduced.
@@ -227,17 +227,15 @@ impl Parties {
     fn deliver(&mut self, inputs: impl IntoIterator<Item = (Party, Input)>) -> Result<Outcome, PartyError> {
         let mut round: Vec<_> = inputs.into_iter().collect();
         let mut outcome = Outcome::default();
-        let mut crashed: BTreeSet<Party> = self.seats.iter().filter(|seat| seat.crashed).map(Seat::party).collect();
         while !round.is_empty() {
             let mut next = Vec::new();
             for (party, reaction) in self.react(round) {
                 let Some(reaction) = reaction else { continue };
                 let Reaction { effects, crash } = reaction.map_err(|source| PartyError { party, source })?;
                 for effect in effects {
-                    self.perform(party, effect, &crashed, &mut next, &mut outcome);
+                    self.perform(party, effect, &mut next, &mut outcome);
                 }
                 if let Some(moment) = crash {
-                    crashed.insert(party);
                     outcome.noted.push(Noted::Crash(party, moment));
                 }
             }
@@ -249,34 +247,31 @@ impl Parties {
     /// What comes of each input at its party, in their order; nothing, if it has crashed before.
     fn react(&mut self, round: Vec<(Party, Input)>) -> Vec<(Party, Option<Result<Reaction, ProtocolError>>)> {
         let parties: Vec<Party> = round.iter().map(|(party, _)| *party).collect();
-        let mut inboxes: Vec<Vec<Input>> = self.seats.iter().map(|_| Vec::new()).collect();
+        let mut inboxes: HashMap<Party, Vec<Input>> = HashMap::new();
         for (party, input) in round {
-            inboxes[place(party)].push(input);
+            inboxes.entry(party).or_default().push(input);
         }
-        let work = self.seats.iter_mut().zip(inboxes);
-        let busy: Vec<_> = work.filter(|(_, inbox)| !inbox.is_empty()).collect();
-        // For a message or two, waking another core takes longer than it saves.
-        let least = if busy.len() < FEW { FEW } else { 1 };
-        let reactions = busy.into_par_iter().with_min_len(least);
-        let reactions = reactions.map(|(seat, inbox)| (seat.party(), seat.handle(inbox).into_iter()));
-        let mut reactions: HashMap<Party, _> = reactions.collect::<Vec<_>>().into_iter().collect();
+        let mut reactions: HashMap<Party, _> = if inboxes.len() < FEW {
+            // For a message or two, waking another core takes longer than it saves.
+            let handle = |(party, inbox)| (party, self.seats[place(party)].handle(inbox).into_iter());
+            inboxes.into_iter().map(handle).collect()
+        } else {
+            let seats = self.seats.iter_mut();
+            let busy = seats.filter_map(|seat| inboxes.remove(&seat.party()).map(|inbox| (seat, inbox)));
+            let busy: Vec<_> = busy.collect();
+            let handled = busy.into_par_iter().map(|(seat, inbox)| (seat.party(), seat.handle(inbox).into_iter()));
+            handled.collect::<Vec<_>>().into_iter().collect()
+        };
         let next = |party: Party| (party, reactions.get_mut(&party).and_then(Iterator::next));
         parties.into_iter().map(next).collect()
     }
 
     /// Does what a party wants done.
-    fn perform(
-        &mut self,
-        party: Party,
-        effect: Effect,
-        crashed: &BTreeSet<Party>,
-        next: &mut Vec<(Party, Input)>,
-        outcome: &mut Outcome,
-    ) {
+    fn perform(&mut self, party: Party, effect: Effect, next: &mut Vec<(Party, Input)>, outcome: &mut Outcome) {
         match effect {
             Effect::Send { to, message } => {
                 let kind = MessageKind::of(&message);
-                let arrived = self.links.carry(party, to, kind) && !crashed.contains(&to);
+                let arrived = self.links.carry(party, to, kind) && !self.seats[place(to)].crashed;
                 outcome.noted.push(Noted::Message { kind, from: party, to, arrived });
                 if arrived {
                     next.push((to, Input::Message { from: party, message }));

@@ -21,6 +21,6 @@ pub(crate) fn witness(
     let session = lock.aggregate(&nonces).and_then(|nonce| lock.session(&nonce, sighash));
     let session = session.expect("every signer of the lock has given a nonce");
     let shares: Vec<_> = signers.into_iter().zip(keys).map(|(signer, key)| signer.sign(lock, &session, key)).collect();
-    let signed = keys.iter().map(|key| key.public_key()).zip(&shares);
-    lock.assemble(&session, signed).expect("every signer of the lock has signed")
+    let public: Vec<_> = keys.iter().map(|key| key.public_key()).collect();
+    lock.assemble(&session, public.iter().zip(&shares)).expect("every signer of the lock has signed")
 }

@@ -149,7 +149,7 @@ impl Signing {
 
     /// Checks that these shares make a valid signature.
     fn check(&self, session: &Session, shares: &[Share]) {
-        let shares = self.public.iter().copied().zip(shares);
+        let shares = self.public.iter().zip(shares);
         let witness = self.lock.assemble(session, shares).expect("there is a share of every signer");
         assert!(self.lock.verify(&self.message, &witness));
     }
@@ -272,7 +272,7 @@ impl Closing {
     }
 
     /// The members' answers to what the operator has sent.
-    fn members(&mut self, effects: Vec<Effect>) -> Vec<(Party, Message)> {
+    fn members(&mut self, effects: Vec<Effect>) -> Vec<Input> {
         let Closing { parties, rng, whose } = self;
         let mut answers = Vec::new();
         for effect in effects {
@@ -281,14 +281,14 @@ impl Closing {
             let input = Input::Message { from: Party::Operator, message };
             let effects = counted_if(*whose == Some(to), || member.handle(input, rng)).expect("it is honest");
             answers.extend(effects.into_iter().filter_map(|effect| match effect {
-                Effect::Send { message, .. } => Some((to, message)),
+                Effect::Send { message, .. } => Some(Input::Message { from: to, message }),
                 _ => None,
             }));
         }
         answers
     }
 
-    fn operator(&mut self, answers: Vec<(Party, Message)>) -> Vec<Effect> {
+    fn operator(&mut self, answers: Vec<Input>) -> Vec<Effect> {
         let Closing { parties, rng, whose } = self;
         let results = counted_if(*whose == Some(Party::Operator), || parties.operator.handle_all(answers, rng));
         results.into_iter().flat_map(|effects| effects.expect("honest parties agree")).collect()
@@ -318,7 +318,8 @@ fn blame(members: u32) {
     let nonces = closing.members(proposals);
     let aggregates = closing.operator(nonces);
     let mut shares = closing.members(aggregates);
-    shares[0].1 = shares[1].1.clone();
+    let Input::Message { message, .. } = shares[1].clone() else { panic!("a member only answers") };
+    shares[0] = Input::Message { from: Party::Member(0), message };
     closing.whose = Some(Party::Operator);
     let effects = closing.operator(shares);
     let wrong = Event::WrongShares { tx: TxName::FactoryClose(0), culprits: vec![Party::Member(0)] };

@@ -48,7 +48,7 @@ impl Donors {
                 Step::Signatures(witnesses) => self.witnesses.extend_from_slice(witnesses),
                 Step::Held => {}
             },
-            Body::Channel(exchange) => match exchange {
+            Body::Channel(exchange) => match exchange.as_ref() {
                 Exchange::Propose { proposed, nonce, .. } => {
                     self.proposed.push(proposed.clone());
                     self.nonces.push(nonce.clone());
@@ -80,13 +80,14 @@ pub fn message(mut message: Message, donors: &Donors, bytes: &mut Bytes<'_>) -> 
 fn change(message: Message, donors: &Donors, bytes: &mut Bytes<'_>) -> Message {
     match message {
         Message::Invite { mut member, mut capacity, mut offer } => {
+            let of = Arc::make_mut(&mut offer);
             match bytes.byte() % 6 {
                 0 => member = bytes.number(member),
                 1 => capacity = bytes.amount(capacity),
-                2 => offer.confirmations = bytes.number(offer.confirmations),
-                3 => offer.patience = bytes.number(offer.patience),
-                4 => offer.refund_locks.initial = bytes.number(12) as u16,
-                _ => offer.refund_locks.step = bytes.number(0) as u16,
+                2 => of.confirmations = bytes.number(of.confirmations),
+                3 => of.patience = bytes.number(of.patience),
+                4 => of.refund_locks.initial = bytes.number(12) as u16,
+                _ => of.refund_locks.step = bytes.number(0) as u16,
             }
             Message::Invite { member, capacity, offer }
         }
@@ -111,8 +112,8 @@ fn change(message: Message, donors: &Donors, bytes: &mut Bytes<'_>) -> Message {
                     1 => Body::Sign { joint, session: bytes.number(session), step },
                     _ => Body::Sign { joint, session, step: change_step(step, donors, bytes) },
                 },
-                Body::Channel(exchange) => Body::Channel(change_exchange(exchange, donors, bytes)),
-                Body::Ready => Body::Channel(Exchange::Held { slot: slot(Slot::Close, bytes) }),
+                Body::Channel(exchange) => Body::Channel(Box::new(change_exchange(*exchange, donors, bytes))),
+                Body::Ready => Body::Channel(Box::new(Exchange::Held { slot: slot(Slot::Close, bytes) })),
             };
             Message::About { factory, body }
         }

@@ -217,7 +217,7 @@ impl Lock {
     pub fn assemble<'a>(
         &self,
         session: &Session,
-        shares: impl IntoIterator<Item = (PublicKey, &'a Share)>,
+        shares: impl IntoIterator<Item = (&'a PublicKey, &'a Share)>,
     ) -> Result<Witness, ShareError> {
         let wrong = ShareError::WrongKind { kind: self.kind() };
         let shares = shares.into_iter().map(|(key, share)| (key, &share.0));

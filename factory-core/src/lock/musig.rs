@@ -42,13 +42,13 @@ impl MuSig {
     pub(super) fn assemble<'a>(
         &self,
         session: &Session,
-        shares: impl IntoIterator<Item = Result<(PublicKey, &'a PartialSignature), ShareError>>,
+        shares: impl IntoIterator<Item = Result<(&'a PublicKey, &'a PartialSignature), ShareError>>,
     ) -> Result<Witness, ShareError> {
         let mut partials = Vec::with_capacity(self.signers);
         for share in shares {
             let (key, partial) = share?;
             if partials.len() == self.signers {
-                return Err(ShareError::Double { key });
+                return Err(ShareError::Double { key: *key });
             }
             partials.push(partial);
         }

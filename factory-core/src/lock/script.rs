@@ -128,19 +128,19 @@ impl ScriptLock {
     /// Puts one signature per key, in the order of the keys, next to the script.
     pub(super) fn assemble<'a>(
         &self,
-        shares: impl IntoIterator<Item = (PublicKey, &'a AnyShare)>,
+        shares: impl IntoIterator<Item = (&'a PublicKey, &'a AnyShare)>,
     ) -> Result<Witness, ShareError> {
         let mut items: Vec<Option<Vec<u8>>> = vec![None; self.keys.len()];
         for (key, share) in shares {
             let item = self.item(share).ok_or(ShareError::WrongKind { kind: self.kind() })?;
-            let first = self.keys.partition_point(|other| other < &key);
-            let last = self.keys.partition_point(|other| other <= &key);
+            let first = self.keys.partition_point(|other| other < key);
+            let last = self.keys.partition_point(|other| other <= key);
             let slots = &mut items[first..last];
             if slots.is_empty() {
-                return Err(ShareError::NotASigner { key });
+                return Err(ShareError::NotASigner { key: *key });
             }
             // A key that is in the lock twice signs twice.
-            let slot = slots.iter_mut().find(|slot| slot.is_none()).ok_or(ShareError::Double { key })?;
+            let slot = slots.iter_mut().find(|slot| slot.is_none()).ok_or(ShareError::Double { key: *key })?;
             *slot = Some(item);
         }
         let found = items.iter().flatten().count();

@@ -48,7 +48,7 @@ impl Signed {
     }
 
     fn assemble(&self) -> Result<Witness, ShareError> {
-        self.lock.assemble(&self.session, self.keys.iter().copied().zip(&self.shares))
+        self.lock.assemble(&self.session, self.keys.iter().zip(&self.shares))
     }
 }
 
@@ -62,7 +62,7 @@ fn all_signers_together_satisfy_the_lock() {
             let witness = signed.assemble().unwrap();
             assert!(signed.lock.verify(&MESSAGE, &witness), "{n} signers, {kind}");
             assert!(!signed.lock.verify(&[8; 32], &witness), "another message, {n} signers, {kind}");
-            let back = signed.keys.iter().copied().zip(&signed.shares).rev();
+            let back = signed.keys.iter().zip(&signed.shares).rev();
             assert_eq!(signed.lock.assemble(&signed.session, back).unwrap(), witness, "shares in another order");
         }
     }
@@ -83,18 +83,18 @@ fn shares_that_do_not_belong_are_refused() {
     let stranger = keys(4)[3].public_key();
     for kind in KINDS {
         let mut signed = Signed::new(kind, 3);
-        let all: Vec<_> = signed.keys.iter().copied().zip(&signed.shares).collect();
-        let assemble = |shares: &[(PublicKey, &Share)]| signed.lock.assemble(&signed.session, shares.iter().copied());
+        let all: Vec<_> = signed.keys.iter().zip(&signed.shares).collect();
+        let assemble = |shares: &[(&PublicKey, &Share)]| signed.lock.assemble(&signed.session, shares.iter().copied());
         assert_eq!(assemble(&all[..2]), Err(ShareError::Missing { found: 2, expected: 3 }), "{kind}");
         let more = assemble(&[all[0], all[1], all[2], all[0]]);
-        assert_eq!(more, Err(ShareError::Double { key: all[0].0 }), "{kind}");
+        assert_eq!(more, Err(ShareError::Double { key: *all[0].0 }), "{kind}");
         let double = assemble(&[all[0], all[1], all[0]]);
         if kind == LockKind::MuSig2 {
             assert!(!signed.lock.verify(&MESSAGE, &double.unwrap()));
         } else {
-            assert_eq!(double, Err(ShareError::Double { key: all[0].0 }), "{kind}");
+            assert_eq!(double, Err(ShareError::Double { key: *all[0].0 }), "{kind}");
         }
-        let foreign = assemble(&[all[0], all[1], (stranger, all[2].1)]);
+        let foreign = assemble(&[all[0], all[1], (&stranger, all[2].1)]);
         if kind == LockKind::MuSig2 {
             // It keeps no list of keys. Here the share itself is right, so the signature is too.
             assert!(signed.lock.verify(&MESSAGE, &foreign.unwrap()));
@@ -125,7 +125,7 @@ fn nonces_of_another_kind_are_refused() {
     assert_eq!(musig.lock.aggregate([]), Err(ShareError::Missing { found: 0, expected: 2 }));
     let aggregate = musig.lock.aggregate(&musig.nonces).unwrap();
     assert_eq!(script.lock.session(&aggregate, &MESSAGE).unwrap_err(), wrong(LockKind::Tapscript));
-    let shares = musig.keys.iter().copied().zip(&musig.shares);
+    let shares = musig.keys.iter().zip(&musig.shares);
     assert_eq!(musig.lock.assemble(&script.session, shares), Err(wrong(LockKind::MuSig2)));
 }
 
@@ -151,7 +151,7 @@ fn a_key_that_is_there_twice_signs_twice() {
         let session = lock.session(&lock.aggregate(&nonces).unwrap(), &MESSAGE).unwrap();
         let shares: Vec<_> =
             signers.into_iter().zip(&keys).map(|(s, key)| (key.public_key(), s.sign(&lock, &session, key))).collect();
-        let witness = lock.assemble(&session, shares.iter().map(|(key, share)| (*key, share))).unwrap();
+        let witness = lock.assemble(&session, shares.iter().map(|(key, share)| (key, share))).unwrap();
         assert!(lock.verify(&MESSAGE, &witness), "{kind}");
     }
 }

@@ -4,6 +4,8 @@
 //! transaction are signed at once, each with nonces of its own. Both sides fail before they change: a refused message
 //! leaves them as they were.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
@@ -100,36 +102,52 @@ fn counted(field: &'static str, expected: usize, found: usize) -> Result<(), Mis
     super::check::same(field, &expected, &found)
 }
 
-/// One value from each member.
+/// What each member owes: as many values as there are variants. All lie one behind the other, since they are added up in
+/// that order: with one list per member the operator would wait for memory longer than it adds.
 #[derive(Debug)]
 struct Gathered<T> {
     values: Vec<Option<T>>,
+    variants: usize,
+    /// How many members have given nothing yet.
     missing: usize,
 }
 
 impl<T: PartialEq> Gathered<T> {
-    fn new(members: usize) -> Self {
-        Gathered { values: (0..members).map(|_| None).collect(), missing: members }
+    fn new(members: usize, variants: usize) -> Self {
+        Gathered { values: (0..members * variants).map(|_| None).collect(), variants, missing: members }
     }
 
-    fn get(&self, member: u32) -> Option<&T> {
-        self.values[member as usize].as_ref()
+    fn of(&self, member: u32) -> Range<usize> {
+        let first = member as usize * self.variants;
+        first..first + self.variants
     }
 
-    /// Enters the value of a member of whom there is none. Says whether all are there now.
-    fn put(&mut self, member: u32, value: T) -> bool {
-        self.values[member as usize] = Some(value);
+    fn has(&self, member: u32) -> bool {
+        self.values[member as usize * self.variants].is_some()
+    }
+
+    fn has_just(&self, member: u32, values: &[T]) -> bool {
+        self.values[self.of(member)].iter().flatten().eq(values)
+    }
+
+    /// Enters the values of a member of whom there are none, one for each variant. Says whether all are there now.
+    fn put(&mut self, member: u32, values: impl IntoIterator<Item = T>) -> bool {
+        let of = self.of(member);
+        for (slot, value) in self.values[of].iter_mut().zip(values) {
+            *slot = Some(value);
+        }
         self.missing -= 1;
         self.missing == 0
     }
 
-    fn all(&self) -> impl Iterator<Item = &T> {
-        self.values.iter().flatten()
+    /// The values of one variant, member by member.
+    fn variant(&self, variant: usize) -> impl Iterator<Item = &T> {
+        self.values.iter().skip(variant).step_by(self.variants).flatten()
     }
 
     fn missing(&self) -> Vec<Party> {
-        let missing = self.values.iter().enumerate().filter(|(_, value)| value.is_none());
-        missing.map(|(member, _)| party(member)).collect()
+        let members = self.values.len() / self.variants;
+        (0..members).filter(|member| !self.has(*member as u32)).map(party).collect()
     }
 }
 
@@ -145,8 +163,8 @@ pub(super) struct Coordinator {
 
 #[derive(Debug)]
 enum Stage {
-    Nonces { own: Vec<Signer>, nonces: Gathered<Vec<Nonce>> },
-    Shares { own: Vec<Signer>, sessions: Vec<Session>, nonces: Gathered<Vec<Nonce>>, shares: Gathered<Vec<Share>> },
+    Nonces { own: Vec<Signer>, nonces: Gathered<Nonce> },
+    Shares { own: Vec<Signer>, sessions: Vec<Session>, nonces: Gathered<Nonce>, shares: Gathered<Share> },
     Signed { witnesses: Arc<Vec<WireWitness>>, held: Gathered<()> },
     Failed(Vec<Party>),
 }
@@ -169,14 +187,14 @@ pub(super) enum Progress {
 impl Coordinator {
     /// Begins a session. `key` is the operator's.
     pub(super) fn new(task: Task, session: u32, key: &Keypair, rng: &mut dyn CryptoRng) -> Self {
-        let nonces = Gathered::new(task.factory.terms().members().len());
+        let nonces = Gathered::new(task.factory.terms().members().len(), task.variants().len());
         let stage = Stage::Nonces { own: task.draw(key, rng), nonces };
         Coordinator { task, session, stage, age: 0 }
     }
 
     /// A session that has ended well, of which only the acknowledgements are missing.
     pub(super) fn signed(task: Task, session: u32, witnesses: Arc<Vec<WireWitness>>) -> Self {
-        let held = Gathered::new(task.factory.terms().members().len());
+        let held = Gathered::new(task.factory.terms().members().len(), 1);
         Coordinator { task, session, stage: Stage::Signed { witnesses, held }, age: 0 }
     }
 
@@ -207,12 +225,13 @@ impl Coordinator {
     /// Nonces from `member`.
     pub(super) fn nonces(&mut self, member: u32, found: Vec<Nonce>) -> Result<Progress, Reason> {
         counted("nonces", self.task.variants().len(), found.len())?;
-        let known = match &self.stage {
-            Stage::Nonces { nonces, .. } | Stage::Shares { nonces, .. } => nonces.get(member),
+        match &self.stage {
+            Stage::Nonces { nonces, .. } | Stage::Shares { nonces, .. } if nonces.has(member) => {
+                let same = nonces.has_just(member, &found);
+                return if same { Ok(Progress::None) } else { Err(Reason::Contradiction("nonce")) };
+            }
+            Stage::Nonces { .. } | Stage::Shares { .. } => {}
             Stage::Signed { .. } | Stage::Failed(_) => return Ok(Progress::None),
-        };
-        if let Some(known) = known {
-            return if *known == found { Ok(Progress::None) } else { Err(Reason::Contradiction("nonce")) };
         }
         // Nonces of another kind of lock are found here, while it is clear whose they are.
         for nonce in &found {
@@ -222,15 +241,14 @@ impl Coordinator {
         if !nonces.put(member, found) {
             return Ok(Progress::None);
         }
-        let (own, nonces) = (std::mem::take(own), std::mem::replace(nonces, Gathered::new(0)));
+        let (own, nonces) = (std::mem::take(own), std::mem::replace(nonces, Gathered::new(0, 1)));
         let aggregate = |(variant, own): (usize, &Signer)| {
             let own = own.public();
-            let of_members = nonces.all().map(|nonces| &nonces[variant]);
-            self.task.lock().aggregate(of_members.chain([&own]))
+            self.task.lock().aggregate(nonces.variant(variant).chain([&own]))
         };
         let aggregates: Vec<_> = own.iter().enumerate().map(aggregate).collect::<Result<_, _>>()?;
         let sessions = self.task.sessions(&aggregates)?;
-        let shares = Gathered::new(nonces.values.len());
+        let shares = Gathered::new(self.task.factory.terms().members().len(), nonces.variants);
         self.stage = Stage::Shares { own, sessions, nonces, shares };
         Ok(Progress::Aggregates(Arc::new(aggregates)))
     }
@@ -243,8 +261,9 @@ impl Coordinator {
             Stage::Shares { shares, .. } => shares,
             Stage::Signed { .. } | Stage::Failed(_) => return Ok(Progress::None),
         };
-        if let Some(known) = shares.get(member) {
-            return if *known == found { Ok(Progress::None) } else { Err(Reason::Contradiction("share")) };
+        if shares.has(member) {
+            let same = shares.has_just(member, &found);
+            return if same { Ok(Progress::None) } else { Err(Reason::Contradiction("share")) };
         }
         if !shares.put(member, found) {
             return Ok(Progress::None);
@@ -257,7 +276,8 @@ impl Coordinator {
         let own = self.task.sign(own, &sessions, key);
         if let Some((witnesses, complete)) = self.assemble(&sessions, &shares, &own) {
             let witnesses = Arc::new(witnesses);
-            self.stage = Stage::Signed { witnesses: witnesses.clone(), held: Gathered::new(shares.values.len()) };
+            let held = Gathered::new(self.task.factory.terms().members().len(), 1);
+            self.stage = Stage::Signed { witnesses: witnesses.clone(), held };
             return Ok(Progress::Signed(witnesses, complete));
         }
         // Only now is it worth a verification each. There is at least one culprit: good shares make a good signature.
@@ -269,14 +289,13 @@ impl Coordinator {
     fn assemble(
         &self,
         sessions: &[Session],
-        shares: &Gathered<Vec<Share>>,
+        shares: &Gathered<Share>,
         own: &[Share],
     ) -> Option<(Vec<WireWitness>, Vec<Arc<Complete>>)> {
         let terms = self.task.factory.terms();
         let witness = |(variant, session): (usize, &Session)| {
-            let members = terms.members().iter().zip(shares.all());
-            let of_members = members.map(|(member, shares)| (member.public.factory, &shares[variant]));
-            let everybody = of_members.chain([(terms.operator().factory, &own[variant])]);
+            let members = terms.members().iter().map(|member| &member.public.factory);
+            let everybody = members.zip(shares.variant(variant)).chain([(&terms.operator().factory, &own[variant])]);
             self.task.lock().assemble(session, everybody).map(WireWitness)
         };
         let witnesses: Vec<_> = sessions.iter().enumerate().map(witness).collect::<Result<_, _>>().ok()?;
@@ -284,22 +303,18 @@ impl Coordinator {
         Some((witnesses, complete))
     }
 
-    fn culprits(
-        &self,
-        sessions: &[Session],
-        nonces: &Gathered<Vec<Nonce>>,
-        shares: &Gathered<Vec<Share>>,
-    ) -> Vec<Party> {
-        let members = self.task.factory.terms().members();
-        let given = members.iter().zip(nonces.all().zip(shares.all())).enumerate();
-        let wrong = given.filter(|(_, (member, (nonces, shares)))| {
-            let mut variants = self.task.variants().iter().zip(sessions).zip(nonces.iter().zip(shares.iter()));
-            variants.any(|((variant, session), (nonce, share))| {
+    fn culprits(&self, sessions: &[Session], nonces: &Gathered<Nonce>, shares: &Gathered<Share>) -> Vec<Party> {
+        let mut culprits = BTreeSet::new();
+        for (index, (variant, session)) in self.task.variants().iter().zip(sessions).enumerate() {
+            let given = nonces.variant(index).zip(shares.variant(index));
+            let members = self.task.factory.terms().members().iter().zip(given).enumerate();
+            let wrong = members.filter(|(_, (member, (nonce, share)))| {
                 let (lock, key) = (self.task.lock(), &member.public.factory);
                 !lock.verify_share(session, variant.sighash(), key, nonce, share)
-            })
-        });
-        wrong.map(|(member, _)| party(member)).collect()
+            });
+            culprits.extend(wrong.map(|(member, _)| member));
+        }
+        culprits.into_iter().map(party).collect()
     }
 
     /// `member` holds the transaction.
@@ -307,10 +322,10 @@ impl Coordinator {
         let Stage::Signed { held, .. } = &mut self.stage else {
             return Err(Reason::Unexpected("an acknowledgement of a signature that was not sent"));
         };
-        if held.get(member).is_some() {
+        if held.has(member) {
             return Ok(Progress::None);
         }
-        Ok(if held.put(member, ()) { Progress::HeldByAll } else { Progress::None })
+        Ok(if held.put(member, [()]) { Progress::HeldByAll } else { Progress::None })
     }
 }
 

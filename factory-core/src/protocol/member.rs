@@ -159,7 +159,7 @@ impl Member {
                 }
                 match body {
                     Body::Sign { joint, session, step } => self.on_step(joint, session, step, rng),
-                    Body::Channel(exchange) => on_exchange(stake, exchange, rng),
+                    Body::Channel(exchange) => on_exchange(stake, *exchange, rng),
                     Body::Ready => on_ready(stake),
                 }
             }
@@ -179,7 +179,7 @@ impl Member {
                 if self.early.0 == Phase::New {
                     (self.early.0, self.early.1) = (Phase::Joining, 0);
                 }
-                Ok(vec![send(Message::Join(self.keys.public()))])
+                Ok(vec![send(Message::Join(Box::new(self.keys.public())))])
             }
             _ => Ok(Vec::new()),
         }

@@ -31,10 +31,11 @@ pub enum Message {
         #[serde(with = "bitcoin::amount::serde::as_sat")]
         capacity: Amount,
         /// The conditions that hold for everybody alike.
-        offer: Offer,
+        #[serde(with = "encoding::shared")]
+        offer: Arc<Offer>,
     },
     /// A member joins, with its keys and its payout script.
-    Join(MemberPublic),
+    Join(Box<MemberPublic>),
     /// The factory that the operator has made of all that joined.
     Factory(#[serde(with = "encoding::shared")] Arc<Factory>),
     /// Everything after that, and which factory it is about.
@@ -59,7 +60,7 @@ pub enum Body {
         step: Step,
     },
     /// A step in the signing of what the two sides of the channel sign.
-    Channel(Exchange),
+    Channel(Box<Exchange>),
     /// The sender has seen the funding confirmed deep enough.
     Ready,
 }

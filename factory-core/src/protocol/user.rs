@@ -48,11 +48,12 @@ fn channel_with(stake: &Stake, with: Party) -> Result<u32, Reason> {
     }
 }
 
-fn check_open(phase: Phase, member: u32) -> Result<(), Reason> {
+/// Refuses what would be a new signature in a channel, once the party is on its way to the chain.
+pub(super) fn check_open(phase: Phase, member: u32) -> Result<(), Reason> {
     if phase >= Phase::OnChain { Err(Reason::OnChain(member)) } else { Ok(()) }
 }
 
-/// Refuses what would be a new signature in a channel that is on its way to the chain.
+/// Lets pass what only completes a signature that was given before.
 pub(super) fn check_exchange(phase: Phase, member: u32, exchange: &Exchange) -> Result<(), Reason> {
     match exchange {
         Exchange::Propose { .. } | Exchange::Accept { .. } => check_open(phase, member),

@@ -29,7 +29,7 @@ pub(super) fn twist(message: Message, earlier: &[Message], rng: &mut ChaCha20Rng
                 Body::Sign { joint, session, step } => {
                     Body::Sign { joint, session: session + below(2) as u32, step: step_of(step, old, below(8)) }
                 }
-                Body::Channel(exchange) => Body::Channel(exchange_of(exchange, old, below(8))),
+                Body::Channel(exchange) => Body::Channel(Box::new(exchange_of(*exchange, old, below(8)))),
                 Body::Ready => Body::Ready,
             };
             Some(Message::About { factory, body })
@@ -75,7 +75,7 @@ fn step_of(step: Step, old: Option<Body>, how: u64) -> Step {
 
 fn exchange_of(exchange: Exchange, old: Option<Body>, how: u64) -> Exchange {
     let old = match old {
-        Some(Body::Channel(exchange)) => Some(exchange),
+        Some(Body::Channel(exchange)) => Some(*exchange),
         _ => None,
     };
     match (exchange, old) {

@@ -279,7 +279,7 @@ impl World {
         let seat = &self.seats[slot];
         let Message::About { body, .. } = message else { return Ok(()) };
         match body {
-            Body::Channel(Exchange::Accept { .. }) => {
+            Body::Channel(exchange) if matches!(**exchange, Exchange::Accept { .. }) => {
                 let Some(state) = seat.channel(channel).and_then(|end| end.released().last()) else { return Ok(()) };
                 // To restore a party takes its signatures' verification: a part of the lifecycles is enough.
                 if self.plan.seed.is_multiple_of(4) && !seat.stored(&self.plan)?.holds_released(channel, state) {

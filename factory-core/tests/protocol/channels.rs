@@ -123,7 +123,7 @@ fn a_late_completion_leaves_newer_candidates() {
     assert_eq!(enforceable(&world, OPERATOR), [1, 2, 3]);
     let completions = withheld.borrow().clone();
     for (completion, expected) in completions.into_iter().zip([vec![2, 3], vec![3]]) {
-        let message = world.about(Body::Channel(completion));
+        let message = world.about(Body::Channel(Box::new(completion)));
         world.message(M0, OPERATOR, message).unwrap();
         assert_eq!(enforceable(&world, OPERATOR), expected);
     }
@@ -277,16 +277,17 @@ fn updates_are_exhausted_exactly_at_the_last_state() {
     }
     // Nor is a proposal accepted from somebody who counts otherwise.
     let proposed = world.history.iter().rev().find_map(|(_, _, message)| match message {
-        Message::About { body: Body::Channel(Exchange::Propose { proposed, nonce, .. }), .. } => {
-            Some((proposed.clone(), nonce.clone()))
-        }
+        Message::About { body: Body::Channel(exchange), .. } => match &**exchange {
+            Exchange::Propose { proposed, nonce, .. } => Some((proposed.clone(), nonce.clone())),
+            _ => None,
+        },
         _ => None,
     });
     let (proposed, nonce) = proposed.unwrap();
     for party in [OPERATOR, M0] {
         let content = Content::State { base: 2, change: pay(1) };
         let exchange = Exchange::Propose { attempt: 9, content, proposed: proposed.clone(), nonce: nonce.clone() };
-        let message = world.about(Body::Channel(exchange));
+        let message = world.about(Body::Channel(Box::new(exchange)));
         assert_eq!(world.message(other(party), party, message).unwrap_err().reason.to_string(), expected);
     }
     world.operate(Command::SignCloses);
@@ -324,7 +325,7 @@ fn no_state_follows_a_close() {
         let late = ahead.history.into_iter().filter(move |(from, receiver, message)| {
             let exchange = |message: &Message| match message {
                 Message::About { body: Body::Channel(exchange), .. } => {
-                    matches!(exchange, Exchange::Propose { content: Content::State { base: 1, .. }, .. })
+                    matches!(**exchange, Exchange::Propose { content: Content::State { base: 1, .. }, .. })
                 }
                 _ => false,
             };
@@ -343,8 +344,10 @@ fn no_state_follows_a_close() {
     for step in 0..3 {
         let before = [OPERATOR, M0].map(|party| world.dump(party));
         let raised = match to_member.clone() {
-            Message::About { factory, body: Body::Channel(Exchange::Propose { content, proposed, nonce, .. }) } => {
-                let exchange = Exchange::Propose { attempt: 99, content, proposed, nonce };
+            Message::About { factory, body: Body::Channel(mut exchange) } => {
+                if let Exchange::Propose { attempt, .. } = &mut *exchange {
+                    *attempt = 99;
+                }
                 Message::About { factory, body: Body::Channel(exchange) }
             }
             other => other,
@@ -435,12 +438,11 @@ fn another_state_of_the_same_number_is_refused() {
         };
         let (mut world, elsewhere) = (stale(1_000), stale(1_001));
         let (.., message) = elsewhere.history.iter().rev().find(|(from, ..)| *from == proposer).unwrap();
-        let Message::About { factory, body: Body::Channel(Exchange::Propose { attempt, content, proposed, nonce }) } =
-            message.clone()
-        else {
-            panic!("the proposal is the last that arrived: {message:?}")
+        let Message::About { factory, body: Body::Channel(mut exchange) } = message.clone() else {
+            panic!("the last that arrived is of an exchange: {message:?}")
         };
-        let exchange = Exchange::Propose { attempt: attempt + 1, content, proposed, nonce };
+        let Exchange::Propose { attempt, .. } = &mut *exchange else { panic!("it is the proposal: {message:?}") };
+        *attempt += 1;
         let other_state = Message::About { factory, body: Body::Channel(exchange) };
         let error = world.message(proposer, other(proposer), other_state).unwrap_err();
         assert_eq!(error.reason.to_string(), "the state differs from the one before");
@@ -458,14 +460,14 @@ fn what_was_not_signed_cannot_be_completed() {
         (Slot::Close, "a close that this party has not signed does not belong here"),
     ] {
         for party in [OPERATOR, M0] {
-            let complete = world.about(Body::Channel(Exchange::Complete { slot, witness: witness.clone() }));
+            let complete = world.about(Body::Channel(Box::new(Exchange::Complete { slot, witness: witness.clone() })));
             assert_eq!(world.message(other(party), party, complete).unwrap_err().reason.to_string(), expected);
         }
     }
     // An acknowledgement of what is not there is passed over.
     for slot in [Slot::State(0), Slot::State(2), Slot::Close] {
         let before = world.dump(OPERATOR);
-        let held = world.about(Body::Channel(Exchange::Held { slot }));
+        let held = world.about(Body::Channel(Box::new(Exchange::Held { slot })));
         world.message(M0, OPERATOR, held).unwrap();
         assert!(world.dump(OPERATOR) == before);
     }

@@ -155,7 +155,7 @@ fn is_joint(body: &Body) -> bool {
 }
 
 fn is_exchange(body: &Body) -> bool {
-    matches!(body, Body::Channel(Exchange::Propose { .. }))
+    matches!(body, Body::Channel(exchange) if matches!(**exchange, Exchange::Propose { .. }))
 }
 
 fn exchange_cases(
@@ -163,14 +163,11 @@ fn exchange_cases(
     payer: &ScriptBuf,
     contents: impl FnOnce(&Proposed, Content) -> Vec<Case<Content>>,
 ) -> Vec<Case<Message>> {
-    let Message::About { factory, body: Body::Channel(Exchange::Propose { attempt, content, proposed, nonce }) } =
-        message
-    else {
-        panic!("a proposal in a channel")
-    };
+    let Message::About { factory, body: Body::Channel(exchange) } = message else { panic!("an exchange") };
+    let Exchange::Propose { attempt, content, proposed, nonce } = &**exchange else { panic!("a proposal") };
     let wrap = |content: Content, proposed: Proposed| {
         let exchange = Exchange::Propose { attempt: *attempt, content, proposed, nonce: nonce.clone() };
-        Message::About { factory: *factory, body: Body::Channel(exchange) }
+        Message::About { factory: *factory, body: Body::Channel(Box::new(exchange)) }
     };
     let of_transaction = of_transaction(proposed, Some(payer)).into_iter().map(|case| Case {
         name: case.name,
@@ -257,15 +254,13 @@ fn refund((from, to): (Party, Party), lock: LockKind) -> usize {
         ]
     });
     // A hash or an expiry that differs makes another script, in the HTLC's output and in no other.
-    let Message::About { factory, body: Body::Channel(Exchange::Propose { attempt, proposed, nonce, .. }) } = &message
-    else {
-        panic!("a proposal in a channel")
-    };
+    let Message::About { factory, body: Body::Channel(exchange) } = &message else { panic!("an exchange") };
+    let Exchange::Propose { attempt, proposed, nonce, .. } = &**exchange else { panic!("a proposal") };
     for (hash, expiry) in [(hash_of(&[4; 32]), 1_000), (hash_of(&[3; 32]), 999), (hash_of(&[3; 32]), 1_001)] {
         let content = Content::State { base: 3, change: Change::AddHtlc { amount: sat(7_000), hash, expiry } };
         let exchange =
             Exchange::Propose { attempt: *attempt, content, proposed: proposed.clone(), nonce: nonce.clone() };
-        let changed = Message::About { factory: *factory, body: Body::Channel(exchange) };
+        let changed = Message::About { factory: *factory, body: Body::Channel(Box::new(exchange)) };
         let error = world.message(from, to, changed).unwrap_err();
         let Reason::Mismatch(found) = error.reason else { panic!("{error}") };
         assert_eq!((found.field, found.found), ("output script", describe(4, &proposed.tx.output[4])));

@@ -27,8 +27,13 @@ fn held(joint: Joint, session: u32) -> Body {
     Body::Sign { joint, session, step: Step::Held }
 }
 
+/// An invitation on the default terms, with the capacity of m0.
+fn invitation(member: u32) -> Message {
+    Message::Invite { member, capacity: capacity(0), offer: Arc::new(Offer::default()) }
+}
+
 fn held_state(number: u32) -> Body {
-    Body::Channel(Exchange::Held { slot: Slot::State(number) })
+    Body::Channel(Box::new(Exchange::Held { slot: Slot::State(number) }))
 }
 
 fn allocation(world: &World) -> Proposed {
@@ -80,17 +85,20 @@ fn what_one_side_says_the_other_may_not() {
     let proposal = Step::Propose(Arc::new(Proposal::Allocation(allocation(&world))));
     let propose = Body::Sign { joint: Joint::Allocation, session: 1, step: proposal };
     let nonce = world.history.iter().find_map(|(from, _, message)| match message {
-        Message::About { body: Body::Channel(Exchange::Propose { nonce, .. }), .. } if *from == OPERATOR => Some(nonce),
+        Message::About { body: Body::Channel(exchange), .. } if *from == OPERATOR => match &**exchange {
+            Exchange::Propose { nonce, .. } => Some(nonce),
+            _ => None,
+        },
         _ => None,
     });
     let nonce = nonce.expect("the operator proposed the first state").clone();
     let exchange = |content| {
         let (proposed, nonce) = (allocation(&world), nonce.clone());
-        world.about(Body::Channel(Exchange::Propose { attempt: 9, content, proposed, nonce }))
+        world.about(Body::Channel(Box::new(Exchange::Propose { attempt: 9, content, proposed, nonce })))
     };
     let only_operator = "a message that only the operator sends does not belong here";
     for (from, to, message, expected) in [
-        (M0, OPERATOR, Message::Invite { member: 0, capacity: capacity(0), offer: Offer::default() }, only_operator),
+        (M0, OPERATOR, invitation(0), only_operator),
         (M0, OPERATOR, Message::Factory(world.factory().clone()), only_operator),
         (M0, OPERATOR, world.about(propose), "a step that only the operator takes does not belong here"),
         (
@@ -112,8 +120,13 @@ fn what_one_side_says_the_other_may_not() {
             exchange(Content::Close { state: 0, balance: sat(0) }),
             "a proposal that only the operator makes does not belong here",
         ),
-        (M0, OPERATOR, Message::Join(keys(1).public()), "the join differs from the one before"),
-        (OPERATOR, M0, Message::Join(keys(1).public()), "a message that only members send does not belong here"),
+        (M0, OPERATOR, Message::Join(Box::new(keys(1).public())), "the join differs from the one before"),
+        (
+            OPERATOR,
+            M0,
+            Message::Join(Box::new(keys(1).public())),
+            "a message that only members send does not belong here",
+        ),
         (OPERATOR, M0, world.about(held(Joint::Allocation, 1)), "a step that only members take does not belong here"),
         (
             OPERATOR,
@@ -148,7 +161,7 @@ fn nothing_about_a_factory_comes_before_it() {
         "message from m0 refused in phase `new`: what concerns a factory that is not there yet does not belong here"
     );
     assert_eq!(
-        refused(&mut world, M0, OPERATOR, Message::Join(keys(1).public())),
+        refused(&mut world, M0, OPERATOR, Message::Join(Box::new(keys(1).public()))),
         "message from m0 refused in phase `new`: a join before the invitation does not belong here"
     );
     // News of the funding comes after everybody holds the allocation.
@@ -172,12 +185,12 @@ fn nobody_joins_with_what_would_spoil_it_for_all() {
     let mut world = World::audited(3);
     world.command(OPERATOR, Command::Open).unwrap();
     let first = keys(1).public();
-    world.message(M0, OPERATOR, Message::Join(first.clone())).unwrap();
+    world.message(M0, OPERATOR, Message::Join(Box::new(first.clone()))).unwrap();
     let other = keys(2).public();
     let copy = |change: &dyn Fn(&mut MemberPublic)| {
         let mut public = other.clone();
         change(&mut public);
-        Message::Join(public)
+        Message::Join(Box::new(public))
     };
     let operator = crate::world::operator_keys().public();
     for (message, expected) in [
@@ -193,12 +206,12 @@ fn nobody_joins_with_what_would_spoil_it_for_all() {
         let expected = format!("message from m1 refused in phase `joining`: {expected}");
         assert_eq!(refused(&mut world, M1, OPERATOR, message), expected);
     }
-    let changed = Message::Join(other.clone());
+    let changed = Message::Join(Box::new(other.clone()));
     assert_eq!(
         refused(&mut world, M0, OPERATOR, changed),
         "message from m0 refused in phase `joining`: the join differs from the one before"
     );
-    world.message(M1, OPERATOR, Message::Join(other)).unwrap();
+    world.message(M1, OPERATOR, Message::Join(Box::new(other))).unwrap();
 }
 
 /// Every term of the offer that is not as agreed, and what is said of it.
@@ -226,7 +239,7 @@ fn a_member_joins_only_as_agreed() {
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     let agreement = Agreement { offer: Offer::default(), capacity: capacity(0) };
     let mut member = Member::new(0, keys(1), agreement);
-    let invite = |member, capacity, offer| Message::Invite { member, capacity, offer };
+    let invite = |member, capacity, offer| Message::Invite { member, capacity, offer: Arc::new(offer) };
     let others = other_offers().into_iter().map(|(offer, expected)| (invite(0, capacity(0), offer), expected));
     for (message, expected) in [
         (invite(1, capacity(0), Offer::default()), "member: expected m0, found m1"),
@@ -287,7 +300,7 @@ fn a_member_checks_the_factory_before_its_allocation() {
         let agreement = Agreement { offer: Offer::default(), capacity: capacity(0) };
         let mut member = Member::new(0, keys(1), agreement);
         let mut say = |message| member.handle(Input::Message { from: OPERATOR, message }, &mut rng);
-        say(Message::Invite { member: 0, capacity: capacity(0), offer: Offer::default() }).unwrap();
+        say(invitation(0)).unwrap();
         let error = say(Message::Factory(factory)).unwrap_err().to_string();
         let start = format!("message from operator refused in phase `joining`: {expected}");
         assert!(error.starts_with(&start), "{error}");
@@ -298,7 +311,7 @@ fn a_member_checks_the_factory_before_its_allocation() {
         let mut rng = ChaCha20Rng::seed_from_u64(3);
         let mut member = Member::new(index, keys(1), Agreement { offer: Offer::default(), capacity: capacity(0) });
         let mut say = |message| member.handle(Input::Message { from: OPERATOR, message }, &mut rng);
-        say(Message::Invite { member: index, capacity: capacity(0), offer: Offer::default() }).unwrap();
+        say(invitation(index)).unwrap();
         let error = say(Message::Factory(factory.clone())).err().map(|error| error.reason.to_string());
         assert_eq!(error.as_deref(), expected);
     }

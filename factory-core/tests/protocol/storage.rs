@@ -289,14 +289,15 @@ fn a_restart_answers_no_proposal_twice() {
         world.message(from, to, proposal.clone()).unwrap();
         assert!(!world.deliver(), "the same attempt is not answered again");
         world.blocks(1);
-        let attempts = world.history.iter().rev().find_map(|(.., message)| match message {
-            Message::About { body: Body::Channel(Exchange::Propose { attempt, .. }), .. } => Some(*attempt),
+        let attempt = |message: &Message| match message {
+            Message::About { body: Body::Channel(exchange), .. } => match **exchange {
+                Exchange::Propose { attempt, .. } => Some(attempt),
+                _ => None,
+            },
             _ => None,
-        });
-        let Message::About { body: Body::Channel(Exchange::Propose { attempt, .. }), .. } = proposal else {
-            panic!("a proposal")
         };
-        assert_eq!(attempts, Some(attempt + 1));
+        let last = world.history.iter().rev().find_map(|(.., message)| attempt(message));
+        assert_eq!(last, Some(attempt(&proposal).expect("a proposal") + 1));
         assert!(world.transaction(OPERATOR, state).is_some());
         assert_eq!(world.transaction(OPERATOR, state), world.transaction(M0, state));
     }

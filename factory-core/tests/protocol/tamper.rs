@@ -31,7 +31,8 @@ pub fn change_exchange(
 ) -> Option<Tamper> {
     Some(Box::new(move |sender, receiver, message| match message {
         Message::About { factory, body: Body::Channel(exchange) } if (sender, receiver) == (from, to) => {
-            change(exchange).map(|exchange| Message::About { factory, body: Body::Channel(exchange) })
+            let changed = change(*exchange)?;
+            Some(Message::About { factory, body: Body::Channel(Box::new(changed)) })
         }
         other => Some(other),
     }))

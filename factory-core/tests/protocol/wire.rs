@@ -33,7 +33,7 @@ fn kind(message: &Message) -> String {
         }
         Message::About { body: Body::Channel(exchange), .. } => {
             let slot = |slot: &Slot| if *slot == Slot::Close { "close" } else { "state" };
-            match exchange {
+            match &**exchange {
                 Exchange::Propose { content, .. } => match content {
                     Content::FirstState => "channel: propose first state",
                     Content::State { change: Change::Pay { .. }, .. } => "channel: propose payment",

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bitcoin::{Amount, OutPoint, ScriptBuf};
-use factory_core::protocol::{
-    Agreement, ChannelEnd, Effect, Input, Key, Member, Message, Operator, ProtocolError, Snapshot,
-};
+use factory_core::protocol::{Agreement, ChannelEnd, Effect, Input, Key, Member, Operator, ProtocolError, Snapshot};
 use factory_core::tx::Complete;
 use factory_core::tx::funding::Coin;
 use factory_core::{Factory, MemberKeys, Offer, OperatorKeys, Party, TxName, Wallet};
@@ -150,33 +148,22 @@ impl Seat {
     /// Takes inputs in their order, as long as it does not crash. What it stores is stored when this returns. Tells what
     /// came of each input.
     pub(super) fn handle(&mut self, inputs: Vec<Input>) -> Vec<Result<Reaction, ProtocolError>> {
-        let mut reactions = Vec::with_capacity(inputs.len());
-        let mut messages = Vec::new();
-        for input in inputs {
-            match (input, &self.machine, &self.store) {
-                // Steps in different channels can be taken on different cores. Whoever may crash between two of them takes
-                // them one after the other, so that each finds what was stored before.
-                (Input::Message { from, message }, Machine::Operator(_), None) => messages.push((from, message)),
-                (input, ..) => {
-                    reactions.extend(self.handle_messages(std::mem::take(&mut messages)));
-                    if self.crashed {
-                        break;
-                    }
-                    let random = &mut self.random;
-                    let effects = either!(&mut self.machine, party => party.handle(input, random));
-                    reactions.push(effects.map(|effects| self.live_through(effects)));
-                }
-            }
+        // Steps in different channels can be taken on different cores. Whoever may crash between two of them takes them one
+        // after the other, so that each finds what was stored before.
+        if let (Machine::Operator(operator), None) = (&mut self.machine, &self.store) {
+            let effects = operator.handle_all(inputs, &mut self.random);
+            return effects.into_iter().map(|effects| Ok(self.live_through(effects?))).collect();
         }
-        reactions.extend(self.handle_messages(messages));
+        let mut reactions = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            if self.crashed {
+                break;
+            }
+            let random = &mut self.random;
+            let effects = either!(&mut self.machine, party => party.handle(input, random));
+            reactions.push(effects.map(|effects| self.live_through(effects)));
+        }
         reactions
-    }
-
-    /// The operator takes messages in, where nothing is stored.
-    fn handle_messages(&mut self, messages: Vec<(Party, Message)>) -> Vec<Result<Reaction, ProtocolError>> {
-        let Machine::Operator(operator) = &mut self.machine else { return Vec::new() };
-        let reactions = operator.handle_all(messages, &mut self.random);
-        reactions.into_iter().map(|effects| Ok(self.live_through(effects?))).collect()
     }
 
     /// Stores what is to be stored, and crashes where it is doomed to: nothing after that comes about.

@@ -243,7 +243,7 @@ impl ChannelEnd {
         let session = lock.session(&aggregate, unsigned.sighash()).map_err(|_| tx)?;
         let own = signer.sign(lock, &session, context.key);
         let terms = context.factory.terms();
-        let (operator, member) = (terms.operator().channel, terms.members()[self.member as usize].public.channel);
+        let (operator, member) = (&terms.operator().channel, &terms.members()[self.member as usize].public.channel);
         let (mine, theirs) = if self.me == Party::Operator { (operator, member) } else { (member, operator) };
         let witness = lock.assemble(&session, [(mine, &own), (theirs, share)]).map_err(|_| tx)?;
         unsigned.complete(lock, witness).map(Arc::new).map_err(|_| tx)

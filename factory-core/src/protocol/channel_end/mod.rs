@@ -301,7 +301,7 @@ impl ChannelEnd {
     }
 
     fn send(&self, context: Context<'_>, exchange: Exchange) -> Effect {
-        let body = Body::Channel(exchange);
+        let body = Body::Channel(Box::new(exchange));
         Effect::Send { to: self.other(), message: Message::About { factory: context.factory.digest(), body } }
     }
 

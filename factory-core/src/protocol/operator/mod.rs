@@ -2,12 +2,13 @@
 
 mod signing;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bitcoin::{Amount, FeeRate, TxOut};
 use rand_core::CryptoRng;
 
+use crate::channel::Change;
 use crate::factory::Factory;
 use crate::keys::{MemberPublic, OperatorKeys, Wallet};
 use crate::name::{Party, TxName};
@@ -24,6 +25,14 @@ use crate::tx::{Complete, FactoryClose};
 
 type Effects = Result<Vec<Effect>, Reason>;
 
+/// What is done in one channel, and touches no other.
+enum ChannelStep {
+    /// The member's message.
+    Exchange(Box<Exchange>),
+    /// What the user wants changed.
+    Update(Change),
+}
+
 /// The operator of one factory.
 #[derive(Debug)]
 pub struct Operator {
@@ -37,7 +46,8 @@ pub struct Operator {
     early: (Phase, u32, u32),
     roster: Roster,
     stake: Option<Stake>,
-    coordinators: BTreeMap<Joint, Coordinator>,
+    /// The signing sessions, by [`Joint`].
+    coordinators: [Option<Coordinator>; 2],
 }
 
 impl Operator {
@@ -55,7 +65,7 @@ impl Operator {
             early: (Phase::New, 0, 0),
             roster: Roster::new(&keys.public(), capacities.len()),
             stake: None,
-            coordinators: BTreeMap::new(),
+            coordinators: [None, None],
             keys,
             wallet,
             coins,
@@ -81,7 +91,7 @@ impl Operator {
             if *terms.offer() != self.offer || !capacities.eq(self.capacities.iter().copied()) {
                 return Err(error(Reason::Records("the factory is not on this operator's terms")));
             }
-            self.coordinators.extend(signing::unfinished(stake));
+            self.coordinators = signing::unfinished(stake);
         }
         Ok(self)
     }
@@ -158,56 +168,76 @@ impl Operator {
         })
     }
 
-    /// Takes messages in as [`Operator::handle`] would, one after the other; where many of them are about different
-    /// channels, on all cores. Returns what came of each, in their order.
+    /// Takes inputs as [`Operator::handle`] would, one after the other; where many of them are about different channels, on
+    /// all cores. Returns what came of each, in their order.
     pub fn handle_all(
         &mut self,
-        messages: impl IntoIterator<Item = (Party, Message)>,
+        inputs: impl IntoIterator<Item = Input>,
         rng: &mut dyn CryptoRng,
     ) -> Vec<Result<Vec<Effect>, ProtocolError>> {
-        let messages = messages.into_iter();
-        let mut results = Vec::with_capacity(messages.size_hint().0);
-        let mut batch: Vec<(u32, Exchange)> = Vec::new();
+        let inputs = inputs.into_iter();
+        let mut results = Vec::with_capacity(inputs.size_hint().0);
+        let mut batch = Vec::new();
         let mut in_batch = BTreeSet::new();
-        for (from, message) in messages {
-            let member = self.channel_of(from, &message);
-            if !batch.is_empty() && member.is_none_or(|member| in_batch.contains(&member)) {
+        for input in inputs {
+            let step = self.channel_step(input);
+            let goes_along = matches!(&step, Ok((member, _)) if !in_batch.contains(member));
+            if !batch.is_empty() && !goes_along {
                 results.extend(self.handle_batch(std::mem::take(&mut batch), rng));
                 in_batch.clear();
             }
-            match (member, message) {
-                (Some(member), Message::About { body: Body::Channel(exchange), .. }) => {
+            match step {
+                Ok((member, step)) => {
                     in_batch.insert(member);
-                    batch.push((member, exchange));
+                    batch.push((member, step));
                 }
-                (_, message) => results.push(self.handle(Input::Message { from, message }, rng)),
+                Err(input) => results.push(self.handle(input, rng)),
             }
         }
         results.extend(self.handle_batch(batch, rng));
         results
     }
 
-    /// In whose channel a message takes a step; nobody's, if it takes none, or is not for this factory.
-    fn channel_of(&self, from: Party, message: &Message) -> Option<u32> {
-        let (Party::Member(member), Message::About { factory, body: Body::Channel(_) }) = (from, message) else {
-            return None;
-        };
-        let known = self.stake.as_ref()?.factory.digest();
-        (*factory == known && (member as usize) < self.capacities.len()).then_some(member)
+    /// The step that an input takes in a member's channel; the input, if it takes none, or is not for this factory.
+    fn channel_step(&self, input: Input) -> Result<(u32, ChannelStep), Input> {
+        let known = self.stake.as_ref().map(|stake| stake.factory.digest());
+        let is_known = |member: u32| (member as usize) < self.capacities.len();
+        match input {
+            Input::Message {
+                from: Party::Member(member),
+                message: Message::About { factory, body: Body::Channel(exchange) },
+            } if Some(factory) == known && is_known(member) => Ok((member, ChannelStep::Exchange(exchange))),
+            Input::Command(Command::Update { with: Party::Member(member), change })
+                if known.is_some() && is_known(member) =>
+            {
+                Ok((member, ChannelStep::Update(change)))
+            }
+            input => Err(input),
+        }
     }
 
     /// Takes a step in each of several channels, no two of them the same.
     fn handle_batch(
         &mut self,
-        batch: Vec<(u32, Exchange)>,
+        batch: Vec<(u32, ChannelStep)>,
         rng: &mut dyn CryptoRng,
     ) -> Vec<Result<Vec<Effect>, ProtocolError>> {
         let phase = self.phase();
         let Some(stake) = self.stake.as_mut().filter(|_| !batch.is_empty()) else { return Vec::new() };
-        let members: Vec<_> = batch.iter().map(|(member, _)| *member).collect();
-        let mut results = stake.in_channels(batch, rng, |end, context, exchange, rng| {
-            user::check_exchange(phase, end.member(), &exchange)?;
-            end.on_exchange(context, exchange, rng)
+        let culprit = |(member, step): &(u32, ChannelStep)| match step {
+            ChannelStep::Exchange(_) => Some(Party::Member(*member)),
+            ChannelStep::Update(_) => None,
+        };
+        let culprits: Vec<_> = batch.iter().map(culprit).collect();
+        let mut results = stake.in_channels(batch, rng, |end, context, step, rng| match step {
+            ChannelStep::Exchange(exchange) => {
+                user::check_exchange(phase, end.member(), &exchange)?;
+                end.on_exchange(context, *exchange, rng)
+            }
+            ChannelStep::Update(change) => {
+                user::check_open(phase, end.member())?;
+                end.propose_change(context, change, rng)
+            }
         });
         // What the last step leads to comes after it, as if it had come alone.
         let more = self.after_exchange(rng);
@@ -217,13 +247,12 @@ impl Operator {
                 Ok(effects)
             });
         }
-        let mut finish = |(member, result): (u32, Effects)| {
-            let culprit = Some(Party::Member(member));
+        let mut finish = |(culprit, result): (Option<Party>, Effects)| {
             let effects = result.map_err(|reason| ProtocolError { phase, culprit, reason })?;
             Ok(self.stake.as_mut().map(|stake| stake.flush(effects)).unwrap_or_default())
         };
         // Records that have changed beside the channels' are stored before anything of this is sent.
-        members.into_iter().zip(results).map(&mut finish).collect()
+        culprits.into_iter().zip(results).map(&mut finish).collect()
     }
 
     fn known(&mut self) -> Result<&mut Stake, Reason> {
@@ -261,9 +290,10 @@ impl Operator {
             (self.early.0, self.early.1) = (Phase::Joining, 0);
         }
         let missing = self.capacities.iter().enumerate().filter(|(member, _)| !self.roster.has(*member));
+        let offer = Arc::new(self.offer.clone());
         let invite = |(member, &capacity): (usize, _)| {
             let member = member as u32;
-            send(member, Message::Invite { member, capacity, offer: self.offer.clone() })
+            send(member, Message::Invite { member, capacity, offer: offer.clone() })
         };
         Ok(missing.map(invite).collect())
     }
@@ -295,7 +325,7 @@ impl Operator {
             _ => return Err(Reason::UnknownSender(from)),
         };
         match message {
-            Message::Join(public) => self.on_join(member, public, rng),
+            Message::Join(public) => self.on_join(member, *public, rng),
             Message::About { factory, body } => {
                 let stake = self.known()?;
                 let expected = stake.factory.digest();
@@ -304,7 +334,7 @@ impl Operator {
                 }
                 match body {
                     Body::Sign { joint, session, step } => self.on_step(member, joint, session, step),
-                    Body::Channel(exchange) => self.on_exchange(member, exchange, rng),
+                    Body::Channel(exchange) => self.on_exchange(member, *exchange, rng),
                     Body::Ready => self.on_ready(member),
                 }
             }
@@ -453,7 +483,7 @@ impl Operator {
         };
         let patience = self.offer.patience;
         let stalled = |end: &ChannelEnd| end.waiting() > patience;
-        let missing = |joint| self.coordinators.get(&joint).map(Coordinator::missing).unwrap_or_default();
+        let missing = |joint| self.coordinators[joint as usize].as_ref().map(Coordinator::missing).unwrap_or_default();
         if stake.core.phase == Phase::Live || stake.core.phase == Phase::ClosesSigned {
             return Some(of_ends(&stalled)).filter(|late| !late.is_empty());
         }

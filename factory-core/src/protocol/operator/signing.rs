@@ -21,7 +21,8 @@ impl Operator {
     /// A step of a signing session, from a member.
     pub(super) fn on_step(&mut self, member: u32, joint: Joint, session: u32, step: Step) -> Effects {
         let key = self.keys.factory;
-        let Some(ceremony) = self.coordinators.get_mut(&joint).filter(|known| session <= known.session()) else {
+        let ceremony = self.coordinators[joint as usize].as_mut();
+        let Some(ceremony) = ceremony.filter(|known| session <= known.session()) else {
             return Err(Reason::Unexpected("a step of a signing session that was not proposed"));
         };
         // An acknowledgement is of the transaction, whatever session made it.
@@ -85,7 +86,7 @@ impl Operator {
         stake.touch(Key::Core);
         let proposal = Step::Propose(Arc::new(task.proposal()));
         let effects = tell_all(stake, joint, session, &proposal, []);
-        self.coordinators.insert(joint, Coordinator::new(task, session, &key, rng));
+        self.coordinators[joint as usize] = Some(Coordinator::new(task, session, &key, rng));
         Ok(effects)
     }
 
@@ -127,7 +128,7 @@ impl Operator {
             Phase::SigningFactoryClose | Phase::FactoryCloseSigned => Joint::FactoryClose,
             _ => return Ok(effects),
         };
-        let renewed = match self.coordinators.get_mut(&joint) {
+        let renewed = match &mut self.coordinators[joint as usize] {
             Some(ceremony) => {
                 if let Some((witnesses, missing)) = ceremony.unacknowledged() {
                     let session = ceremony.session();
@@ -155,23 +156,21 @@ impl Operator {
     }
 }
 
-/// What a restored operator still has to see acknowledged.
-pub(super) fn unfinished(stake: &Stake) -> Vec<(Joint, Coordinator)> {
+/// What a restored operator still has to see acknowledged, by [`Joint`].
+pub(super) fn unfinished(stake: &Stake) -> [Option<Coordinator>; 2] {
     let witnesses = |held: &[Arc<Complete>]| {
         Arc::new(held.iter().map(|complete| WireWitness(complete.witness().clone())).collect())
     };
     let signed = |task: Task, held: &[Arc<Complete>]| {
-        let joint = task.joint();
-        (joint, Coordinator::signed(task, stake.core.session(joint), witnesses(held)))
+        let session = stake.core.session(task.joint());
+        Coordinator::signed(task, session, witnesses(held))
     };
-    let mut unfinished = Vec::new();
-    if stake.allocation.is_some() {
-        unfinished.push(signed(Task::allocation(&stake.factory), stake.allocation.as_slice()));
-    }
-    if let (Some(close), false) = (&stake.close, stake.rungs.is_empty()) {
-        unfinished.push(signed(Task::factory_close(&stake.factory, close), &stake.rungs));
-    }
-    unfinished
+    let allocation = stake.allocation.is_some();
+    let close = stake.close.as_ref().filter(|_| !stake.rungs.is_empty());
+    [
+        allocation.then(|| signed(Task::allocation(&stake.factory), stake.allocation.as_slice())),
+        close.map(|close| signed(Task::factory_close(&stake.factory, close), &stake.rungs)),
+    ]
 }
 
 fn tell(stake: &Stake, to: Party, joint: Joint, session: u32, step: &Step) -> Effect {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bitcoin::{OutPoint, ScriptBuf, Txid};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRng, SeedableRng as _};
-use rayon::prelude::*;
 use secp256k1::Keypair;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::State;
+use crate::cores;
 use crate::factory::Factory;
 use crate::name::{Party, TxName};
 use crate::protocol::channel_end::{ChannelEnd, Context};
@@ -21,9 +21,6 @@ use crate::protocol::message::Joint;
 use crate::protocol::record::Key;
 use crate::protocol::{Cause, Effect, Event, Phase, Reason};
 use crate::tx::{Complete, FactoryClose, refund};
-
-/// From so many channels on their work is shared among the cores.
-const WORTH_SHARING: usize = 16;
 
 /// What a party has in a factory.
 #[derive(Debug)]
@@ -193,7 +190,7 @@ impl Stake {
         &mut self,
         tasks: Vec<(u32, T)>,
         rng: &mut dyn CryptoRng,
-        work: impl Fn(&mut ChannelEnd, Context<'_>, T, &mut dyn CryptoRng) -> Result<Vec<Effect>, Reason> + Sync,
+        work: impl Fn(&mut ChannelEnd, Context<'_>, T, &mut dyn CryptoRng) -> Result<Vec<Effect>, Reason> + Sync + Send,
     ) -> Vec<Result<Vec<Effect>, Reason>> {
         let context = Context { factory: &self.factory, key: &self.channel_key, height: self.core.height };
         let mut by_member: BTreeMap<u32, (usize, T, ChaCha20Rng)> = BTreeMap::new();
@@ -208,13 +205,7 @@ impl Stake {
             .filter_map(|end| by_member.remove(&end.member()).map(|(index, task, rng)| (index, end, task, rng)))
             .collect();
         jobs.sort_unstable_by_key(|(index, ..)| *index);
-        let run =
-            |(_, end, task, mut rng): (usize, &mut ChannelEnd, T, ChaCha20Rng)| work(end, context, task, &mut rng);
-        if jobs.len() < WORTH_SHARING {
-            jobs.into_iter().map(run).collect()
-        } else {
-            jobs.into_par_iter().map(run).collect()
-        }
+        cores::map(jobs, |(_, end, task, mut rng)| work(end, context, task, &mut rng))
     }
 
     /// A transaction that this party holds complete.

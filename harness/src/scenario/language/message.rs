@@ -91,7 +91,7 @@ impl MessageKind {
                 Step::Signatures(_) => MessageKind::Signatures,
                 Step::Held => MessageKind::Acknowledgement,
             },
-            Body::Channel(exchange) => match exchange {
+            Body::Channel(exchange) => match **exchange {
                 Exchange::Propose { .. } => MessageKind::Proposal,
                 Exchange::Accept { .. } => MessageKind::Acceptance,
                 Exchange::Complete { .. } => MessageKind::Completion,

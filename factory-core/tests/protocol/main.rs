@@ -1,5 +1,6 @@
 //! The operator and its members, against each other in memory, through the public interface alone.
 
+mod batches;
 mod chain;
 mod channels;
 mod chaos;

@@ -10,7 +10,7 @@ use factory_core::{Change, DecodeError, FeeRule, LockKind, Offer, TxName, TxVers
 use crate::world::{M0, M1, OPERATOR, World, add, preimage, rate};
 
 /// Every kind of message, by a name that tells it from all others.
-fn kind(message: &Message) -> String {
+pub fn kind(message: &Message) -> String {
     let joint = |joint: &Joint| if *joint == Joint::Allocation { "allocation" } else { "factory close" };
     match message {
         Message::Invite { .. } => "invite".to_owned(),

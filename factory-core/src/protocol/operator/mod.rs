@@ -229,7 +229,7 @@ impl Operator {
             ChannelStep::Update(_) => None,
         };
         let culprits: Vec<_> = batch.iter().map(culprit).collect();
-        let mut results = stake.in_channels(batch, rng, |end, context, step, rng| match step {
+        let results = stake.in_channels(batch, rng, |end, context, step, rng| match step {
             ChannelStep::Exchange(exchange) => {
                 user::check_exchange(phase, end.member(), &exchange)?;
                 end.on_exchange(context, *exchange, rng)
@@ -239,20 +239,19 @@ impl Operator {
                 end.propose_change(context, change, rng)
             }
         });
-        // What the last step leads to comes after it, as if it had come alone.
-        let more = self.after_exchange(rng);
-        if let Some(last) = results.iter_mut().rev().find(|result| result.is_ok()) {
-            *last = std::mem::replace(last, Ok(Vec::new())).and_then(|mut effects| {
-                effects.extend(more?);
-                Ok(effects)
-            });
-        }
-        let mut finish = |(culprit, result): (Option<Party>, Effects)| {
-            let effects = result.map_err(|reason| ProtocolError { phase, culprit, reason })?;
+        let refused = |culprit, reason| ProtocolError { phase, culprit, reason };
+        let finish =
+            |(culprit, result): (Option<Party>, Effects)| Ok(stake.flush(result.map_err(|r| refused(culprit, r))?));
+        let mut results: Vec<_> = culprits.iter().copied().zip(results).map(finish).collect();
+        // What they lead to together comes with the last, and is stored there: after what each has changed in its channel.
+        let Some(last) = results.iter().rposition(Result::is_ok) else { return results };
+        let more = self.after_exchange(rng).map_err(|reason| refused(culprits[last], reason));
+        let effects = std::mem::replace(&mut results[last], Ok(Vec::new()));
+        results[last] = effects.and_then(|mut effects| {
+            effects.extend(more?);
             Ok(self.stake.as_mut().map(|stake| stake.flush(effects)).unwrap_or_default())
-        };
-        // Records that have changed beside the channels' are stored before anything of this is sent.
-        culprits.into_iter().zip(results).map(&mut finish).collect()
+        });
+        results
     }
 
     fn known(&mut self) -> Result<&mut Stake, Reason> {

@@ -112,7 +112,7 @@ struct Gathered<T> {
     missing: usize,
 }
 
-impl<T: PartialEq> Gathered<T> {
+impl<T: Clone + PartialEq> Gathered<T> {
     fn new(members: usize, variants: usize) -> Self {
         Gathered { values: (0..members * variants).map(|_| None).collect(), variants, missing: members }
     }
@@ -131,10 +131,10 @@ impl<T: PartialEq> Gathered<T> {
     }
 
     /// Enters the values of a member of whom there are none, one for each variant. Says whether all are there now.
-    fn put(&mut self, member: u32, values: impl IntoIterator<Item = T>) -> bool {
+    fn put(&mut self, member: u32, values: &[T]) -> bool {
         let of = self.of(member);
         for (slot, value) in self.values[of].iter_mut().zip(values) {
-            *slot = Some(value);
+            *slot = Some(value.clone());
         }
         self.missing -= 1;
         self.missing == 0
@@ -238,7 +238,7 @@ impl Coordinator {
             self.task.lock().check_nonce(nonce)?;
         }
         let Stage::Nonces { own, nonces } = &mut self.stage else { return Ok(Progress::None) };
-        if !nonces.put(member, found) {
+        if !nonces.put(member, &found) {
             return Ok(Progress::None);
         }
         let (own, nonces) = (std::mem::take(own), std::mem::replace(nonces, Gathered::new(0, 1)));
@@ -265,7 +265,7 @@ impl Coordinator {
             let same = shares.has_just(member, &found);
             return if same { Ok(Progress::None) } else { Err(Reason::Contradiction("share")) };
         }
-        if !shares.put(member, found) {
+        if !shares.put(member, &found) {
             return Ok(Progress::None);
         }
         let Stage::Shares { own, sessions, nonces, shares } =
@@ -325,7 +325,7 @@ impl Coordinator {
         if held.has(member) {
             return Ok(Progress::None);
         }
-        Ok(if held.put(member, [()]) { Progress::HeldByAll } else { Progress::None })
+        Ok(if held.put(member, &[()]) { Progress::HeldByAll } else { Progress::None })
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::run::{create, interrupted};
+use super::run::{interrupted, write_json, write_text};
 use super::{AnyError, Exit, update};
 use crate::claims::{self, Claims, ClaimsReport, Verdict};
 use crate::node::Kind;
@@ -88,10 +88,7 @@ fn kinds(env: &Env, named: &[Kind]) -> Result<(Vec<Kind>, bool), AnyError> {
 
 fn write(args: &ClaimsArgs, report: &ClaimsReport) -> Result<(), AnyError> {
     if let Some(path) = &args.json {
-        let mut out = create(path)?;
-        serde_json::to_writer_pretty(&mut out, report)?;
-        writeln!(out)?;
-        out.flush()?;
+        write_json(path, report)?;
     }
     if let Some(path) = &args.update {
         // Links go from the file to the scenarios.
@@ -99,9 +96,7 @@ fn write(args: &ClaimsArgs, report: &ClaimsReport) -> Result<(), AnyError> {
         update(path, "claims", &claims::markdown(report, folder))?;
     }
     if let Some(path) = &args.markdown {
-        let mut out = create(path)?;
-        out.write_all(claims::markdown(report, &args.scenarios).as_bytes())?;
-        out.flush()?;
+        write_text(path, &claims::markdown(report, &args.scenarios))?;
     }
     if args.json.is_none() && args.update.is_none() && args.markdown.is_none() {
         io::stdout().lock().write_all(claims::markdown(report, &args.scenarios).as_bytes())?;

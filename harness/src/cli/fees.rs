@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use factory_core::{LockKind, TxVersion};
 
-use super::run::create;
+use super::run::{write_json, write_text};
 use super::{AnyError, Exit, tx_version, update};
 use crate::fees::{self, FeesError, FeesReport, Question};
 use crate::scenario::Rate;
@@ -93,18 +93,13 @@ fn write(args: &FeesArgs, report: &FeesReport) -> Result<(), AnyError> {
         }
     }
     if let Some(path) = &args.json {
-        let mut out = create(path)?;
-        serde_json::to_writer_pretty(&mut out, report)?;
-        writeln!(out)?;
-        out.flush()?;
+        write_json(path, report)?;
     }
     if let Some(path) = &args.update {
         update(path, "fees", &fees::markdown(report))?;
     }
     if let Some(path) = &args.markdown {
-        let mut out = create(path)?;
-        out.write_all(fees::markdown(report).as_bytes())?;
-        out.flush()?;
+        write_text(path, &fees::markdown(report))?;
     }
     let elsewhere = [&args.json, &args.csv, &args.svg, &args.update, &args.markdown];
     if elsewhere.into_iter().all(Option::is_none) {

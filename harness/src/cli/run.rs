@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::{AnyError, CheckArgs, RunArgs};
 use crate::node::provision::Env;
 use crate::race;
@@ -134,6 +136,21 @@ pub(super) fn create(path: &Path) -> io::Result<Box<dyn io::Write>> {
     let file =
         File::create(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
     Ok(Box::new(io::BufWriter::new(file)))
+}
+
+/// Writes a value as JSON into a file, or to standard output if its name is `-`.
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), AnyError> {
+    let mut out = create(path)?;
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
+
+/// Writes a text into a file, or to standard output if its name is `-`.
+pub(super) fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    let mut out = create(path)?;
+    out.write_all(text.as_bytes())?;
+    out.flush()
 }
 
 pub(super) fn check(args: &CheckArgs) -> Result<Exit, AnyError> {

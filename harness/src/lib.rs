@@ -12,6 +12,8 @@ mod factory;
 mod ledger;
 mod network;
 mod parties;
+#[cfg(test)]
+mod published;
 mod run_dir;
 mod signing;
 mod spend;

@@ -256,6 +256,8 @@ fn experiments_lie_beside_scenarios() {
     let (code, stdout, _) = said(&["schema", "experiment"]);
     assert_eq!(code, Some(0));
     assert!(stdout.contains("\"title\": \"Experiment\""), "{stdout}");
+    let (code, stdout, _) = said(&["schema", "races"]);
+    assert!(code == Some(0) && stdout.contains("\"RaceReport\": {"), "{stdout}");
 }
 
 #[test]

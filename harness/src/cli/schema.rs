@@ -16,6 +16,8 @@ pub(super) enum Subject {
     Experiment,
     /// What `run --json` writes
     Report,
+    /// What `race --json` writes
+    Races,
     /// What `fees --json` writes
     Fees,
 }
@@ -25,6 +27,7 @@ pub(super) fn schema(subject: Subject) -> Result<Exit, AnyError> {
         Subject::Scenario => scenario::schema(),
         Subject::Experiment => race::schema(),
         Subject::Report => report::schema(),
+        Subject::Races => race::reports_schema(),
         Subject::Fees => fees::schema(),
     };
     let mut out = io::stdout().lock();

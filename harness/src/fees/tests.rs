@@ -2,9 +2,9 @@
 
 use bitcoin::FeeRate;
 use factory_core::{LockKind, TxVersion};
-use serde_json::Value;
 
 use super::*;
+use crate::published;
 
 fn question(members: &[u32], locks: &[LockKind]) -> Question {
     Question {
@@ -306,19 +306,9 @@ fn plots_have_a_series_for_each_lock() {
     assert_eq!(drawn[0].svg.matches("<circle").count(), 3 * 4);
 }
 
-const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/fees.json");
-
 #[test]
 fn the_schema_in_the_repository_is_that_of_the_report() {
-    let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-    if std::env::var_os("SHOPFLOOR_BLESS").is_some() {
-        std::fs::write(SCHEMA, &made).unwrap();
-    }
-    assert!(
-        std::fs::read_to_string(SCHEMA).unwrap_or_default() == made,
-        "harness/schema/fees.json is not what the report says now: \
-         run `SHOPFLOOR_BLESS=1 cargo test -p shopfloor --lib schema` and commit the file"
-    );
+    published::is_up_to_date("fees.json", &schema());
 }
 
 /// Everything in the JSON is in the schema, under the same name.
@@ -326,38 +316,10 @@ fn the_schema_in_the_repository_is_that_of_the_report() {
 fn the_json_is_what_the_schema_describes() {
     let mut report = question(&[1], &[LockKind::MuSig2]).answer().unwrap();
     report.left_out.push(LeftOut { shape: report.factories[0].shape, why: "a limit".to_owned() });
-    let (json, schema) = (serde_json::to_value(&report).unwrap(), serde_json::to_value(schema()).unwrap());
-    let mut keys = 0;
-    described(&json, &schema, &schema, &mut keys);
+    let json = serde_json::to_value(&report).unwrap();
+    let keys = published::describes(&schema(), &json);
     assert!(keys > 100, "{keys}");
     assert_eq!(json["factories"][0]["shape"]["lock"], "musig2");
     assert_eq!(json["factories"][0]["shape"]["version"], 2);
     assert_eq!(json["factories"][0]["ways"][0]["way"], "cooperative");
-}
-
-fn described(value: &Value, schema: &Value, root: &Value, keys: &mut usize) {
-    let schema = match schema["$ref"].as_str() {
-        Some(place) => root.pointer(place.trim_start_matches('#')).unwrap(),
-        None => match schema["allOf"].as_array() {
-            Some(all) => return described(value, &all[0], root, keys),
-            None => schema,
-        },
-    };
-    match value {
-        Value::Object(map) => {
-            let required = schema["required"].as_array().unwrap();
-            for (key, value) in map {
-                let property = &schema["properties"][key];
-                assert!(property["description"].as_str().is_some_and(|text| text.len() > 5), "{key}: {property}");
-                assert!(
-                    required.contains(&Value::from(key.as_str())) || value.is_null() || property["type"].is_array()
-                );
-                described(value, property, root, keys);
-                *keys += 1;
-            }
-            assert!(required.iter().all(|key| map.contains_key(key.as_str().unwrap())), "{required:?}");
-        }
-        Value::Array(list) => list.iter().for_each(|value| described(value, &schema["items"], root, keys)),
-        _ => {}
-    }
 }

@@ -45,4 +45,4 @@ pub use nodes::{BlockId, Nodes};
 pub use record::{Judgement, Margin, Trial};
 pub use report::{FORMAT, Known, MarginReport, MinerReport, NodeVersion, Outcome, Outcomes, Point, RaceReport};
 pub use run::{Options, run};
-pub use schema::schema;
+pub use schema::{reports_schema, schema};

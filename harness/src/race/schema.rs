@@ -1,34 +1,46 @@
-//! The JSON Schema of experiment files, by which editors help to write them.
+//! The JSON Schemas of experiment files, by which editors help to write them, and of what comes of them.
 
 use schemars::Schema;
+use schemars::generate::SchemaSettings;
 
 use super::language::Experiment;
+use super::report::RaceReport;
 
 /// The JSON Schema of an experiment file.
 pub fn schema() -> Schema {
     crate::scenario::with_matrix::<Experiment>()
 }
 
+/// The JSON Schema of what `shopfloor race --json` writes.
+pub fn reports_schema() -> Schema {
+    SchemaSettings::draft07().for_serialize().into_generator().into_root_schema_for::<Vec<RaceReport>>()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
 
+    use super::super::samples;
     use super::*;
-
-    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/experiment.json");
 
     #[test]
     fn the_file_is_up_to_date() {
-        let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-        if std::env::var_os("SHOPFLOOR_BLESS").is_some() {
-            std::fs::write(FILE, &made).unwrap();
-        }
-        let there = std::fs::read_to_string(FILE).unwrap_or_default();
-        assert!(
-            there == made,
-            "harness/schema/experiment.json is not what the types say: \
-            run `SHOPFLOOR_BLESS=1 cargo test -p shopfloor --lib schema` and commit the file"
-        );
+        crate::published::is_up_to_date("experiment.json", &schema());
+    }
+
+    #[test]
+    fn the_file_of_reports_is_up_to_date() {
+        crate::published::is_up_to_date("races.json", &reports_schema());
+    }
+
+    /// Everything in the JSON is in the schema, under the same name.
+    #[test]
+    fn the_json_is_what_the_schema_describes() {
+        let reports = [samples::single(), samples::matrix(&["0 sat/vB", "1 sat/vB"])];
+        let json = serde_json::to_value(reports).unwrap();
+        let keys = crate::published::describes(&reports_schema(), &json);
+        assert!(keys > 500, "{keys}");
+        assert_eq!(json[0]["points"][0]["records"][0]["winner"], "factory-close");
     }
 
     /// What an editor would show of each, wherever it stands.

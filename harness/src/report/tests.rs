@@ -1,6 +1,7 @@
 //! Every form of one small suite, with names that mean something to HTML, XML and Markdown.
 
 use super::*;
+use crate::published;
 use crate::suite::tests::report;
 
 const NASTY: &str = "<script>alert('x')</script> | `code` & \"quotes\"";
@@ -138,17 +139,7 @@ fn the_summary_names_what_shows_nothing() {
 
 #[test]
 fn the_schema_in_the_repository_is_that_of_the_report() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/report.json");
-    let schema = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-    if std::env::var_os("SHOPFLOOR_BLESS").is_some() {
-        std::fs::write(path, &schema).unwrap();
-    }
-    let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        kept == schema,
-        "harness/schema/report.json is not what the report says now: \
-         run `SHOPFLOOR_BLESS=1 cargo test -p shopfloor --lib schema` and commit the file"
-    );
+    published::is_up_to_date("report.json", &schema());
 }
 
 #[test]

@@ -38,20 +38,9 @@ fn matrix() -> Value {
 mod tests {
     use super::*;
 
-    const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/scenario.json");
-
     #[test]
     fn the_file_is_up_to_date() {
-        let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-        if std::env::var_os("SHOPFLOOR_BLESS").is_some() {
-            std::fs::write(FILE, &made).unwrap();
-        }
-        let there = std::fs::read_to_string(FILE).unwrap_or_default();
-        assert!(
-            there == made,
-            "harness/schema/scenario.json is not what the types say: \
-            run `SHOPFLOOR_BLESS=1 cargo test -p shopfloor --lib schema` and commit the file"
-        );
+        crate::published::is_up_to_date("scenario.json", &schema());
     }
 
     /// What an editor would show, and complain of.

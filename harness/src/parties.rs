@@ -19,7 +19,7 @@ use links::Links;
 use seat::{Reaction, Seat};
 pub(crate) use seat::{member_keys, operator_keys, payout_wallet};
 
-/// In a round with fewer busy parties than this, they take turns on one core.
+/// In a round with fewer busy parties than this, they take turns.
 const FEW: usize = 8;
 
 /// All parties of one factory. Messages arrive in the order in which they were sent, so that a run can be reproduced.

@@ -35,7 +35,7 @@ fn described(value: &Value, schema: &Value, root: &Value, keys: &mut usize) {
         return described(value, &all[0], root, keys);
     }
     if let Some(any) = schema["anyOf"].as_array() {
-        // An `Option`: what it holds, and null.
+        assert!(any.len() == 2 && any[1]["type"] == "null", "it is no `Option`: {schema}");
         if !value.is_null() {
             described(value, &any[0], root, keys);
         }
@@ -54,9 +54,13 @@ fn described(value: &Value, schema: &Value, root: &Value, keys: &mut usize) {
             assert!(required.iter().all(|key| map.contains_key(key.as_str().unwrap())), "{required:?}");
         }
         Value::Object(map) => {
+            assert!(schema["additionalProperties"].is_object(), "{schema}");
             map.values().for_each(|value| described(value, &schema["additionalProperties"], root, keys));
         }
-        Value::Array(list) => list.iter().for_each(|value| described(value, &schema["items"], root, keys)),
+        Value::Array(list) => {
+            assert!(schema["items"].is_object(), "{schema}");
+            list.iter().for_each(|value| described(value, &schema["items"], root, keys));
+        }
         _ => {}
     }
 }

@@ -20,7 +20,8 @@ enum ChannelStep {
 
 impl Operator {
     /// Takes inputs as [`Operator::handle`] would, one after the other; where many of them are about different channels, on
-    /// all cores. Returns what came of each, in their order.
+    /// all cores. Returns what came of each, in their order. What steps in several channels lead to together comes with the
+    /// last of them that was taken, even if an earlier one was the last that was missing.
     pub fn handle_all(
         &mut self,
         inputs: impl IntoIterator<Item = Input>,

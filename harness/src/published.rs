@@ -19,17 +19,17 @@ pub(crate) fn is_up_to_date(name: &str, schema: &Schema) {
     );
 }
 
-/// Checks that everything in `value` is in the schema under the same name, with words, and that nothing is missing in it.
-/// Returns how many keys it has.
-pub(crate) fn describes(schema: &Schema, value: &Value) -> usize {
+/// Checks that everything in `value` is in the schema under the same name, with words, that nothing is missing in it, and that
+/// the schema says of every key that it is always there, but for `optional` ones. Returns how many keys there are.
+pub(crate) fn describes(schema: &Schema, value: &Value, optional: &[&str]) -> usize {
     let mut keys = 0;
-    described(value, schema.as_value(), schema.as_value(), &mut keys);
+    described(value, schema.as_value(), (schema.as_value(), optional), &mut keys);
     keys
 }
 
-fn described(value: &Value, schema: &Value, root: &Value, keys: &mut usize) {
+fn described(value: &Value, schema: &Value, root: (&Value, &[&str]), keys: &mut usize) {
     if let Some(place) = schema["$ref"].as_str() {
-        return described(value, root.pointer(place.trim_start_matches('#')).unwrap(), root, keys);
+        return described(value, root.0.pointer(place.trim_start_matches('#')).unwrap(), root, keys);
     }
     if let Some(all) = schema["allOf"].as_array() {
         return described(value, &all[0], root, keys);
@@ -48,6 +48,8 @@ fn described(value: &Value, schema: &Value, root: &Value, keys: &mut usize) {
             for (key, value) in map {
                 let property = &schema["properties"][key];
                 assert!(property["description"].as_str().is_some_and(|text| text.len() > 5), "{key}: {property}");
+                let always = required.contains(&Value::from(key.as_str()));
+                assert!(always != root.1.contains(&key.as_str()), "{key} is always there: {always}");
                 described(value, property, root, keys);
                 *keys += 1;
             }

@@ -7,5 +7,5 @@ use super::report::FeesReport;
 
 /// The JSON Schema of what `shopfloor fees --json` writes.
 pub fn schema() -> Schema {
-    SchemaSettings::draft07().into_generator().into_root_schema_for::<FeesReport>()
+    SchemaSettings::draft07().for_serialize().into_generator().into_root_schema_for::<FeesReport>()
 }

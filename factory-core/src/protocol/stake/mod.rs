@@ -184,8 +184,8 @@ impl Stake {
         Ok((end.ok_or(Reason::UnknownPayee(Party::Member(member)))?, context))
     }
 
-    /// Does `work` in each of these channels, on all cores where there are many. Every channel has random numbers of its
-    /// own, so what comes of it does not depend on how many cores there are.
+    /// The operator does `work` in each of these channels, on all cores where there are many. Every channel has random numbers
+    /// of its own, so what comes of it does not depend on how many cores there are.
     pub(in crate::protocol) fn in_channels<T: Send>(
         &mut self,
         tasks: Vec<(u32, T)>,
@@ -199,11 +199,14 @@ impl Stake {
             rng.fill_bytes(&mut seed);
             by_member.insert(member, (index, task, ChaCha20Rng::from_seed(seed)));
         }
-        let mut jobs: Vec<_> = self
-            .ends
-            .iter_mut()
-            .filter_map(|end| by_member.remove(&end.member()).map(|(index, task, rng)| (index, end, task, rng)))
-            .collect();
+        // From one to the next, past all others: a single step must not cost more the more members there are.
+        let (mut ends, mut next) = (self.ends.iter_mut(), 0);
+        let mut jobs = Vec::with_capacity(by_member.len());
+        for (member, (index, task, rng)) in by_member {
+            let end = ends.nth((member - next) as usize).expect("whoever asks knows that the channel is there");
+            next = member + 1;
+            jobs.push((index, end, task, rng));
+        }
         jobs.sort_unstable_by_key(|(index, ..)| *index);
         cores::map(jobs, |(_, end, task, mut rng)| work(end, context, task, &mut rng))
     }

@@ -295,3 +295,6 @@ fn place(party: Party) -> usize {
         Party::Member(member) => member as usize + 1,
     }
 }
+
+#[cfg(test)]
+mod tests;
